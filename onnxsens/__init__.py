@@ -1,0 +1,62 @@
+"""onnxsens: how much can each layer of an ONNX model lose?
+
+The stages of the command line, under the same names. Imported on first use, so that `import onnxsens` is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnxsens.api import apply, auto, estimate, inspect, plan, scan, verify
+    from onnxsens.errors import OnnxsensError
+    from onnxsens.plan import Goal, Plan, read_plan
+    from onnxsens.scan import Grid, SweetSpotter, TopDown
+    from onnxsens.workbench import Options
+
+__all__ = [
+    "Goal",
+    "Grid",
+    "OnnxsensError",
+    "Options",
+    "Plan",
+    "SweetSpotter",
+    "TopDown",
+    "apply",
+    "auto",
+    "estimate",
+    "inspect",
+    "plan",
+    "read_plan",
+    "scan",
+    "verify",
+]
+
+_HOMES = {
+    "Goal": "onnxsens.plan",
+    "Grid": "onnxsens.scan",
+    "OnnxsensError": "onnxsens.errors",
+    "Options": "onnxsens.workbench",
+    "Plan": "onnxsens.plan",
+    "SweetSpotter": "onnxsens.scan",
+    "TopDown": "onnxsens.scan",
+    "apply": "onnxsens.api",
+    "auto": "onnxsens.api",
+    "estimate": "onnxsens.api",
+    "inspect": "onnxsens.api",
+    "plan": "onnxsens.api",
+    "read_plan": "onnxsens.plan",
+    "scan": "onnxsens.api",
+    "verify": "onnxsens.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'onnxsens' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

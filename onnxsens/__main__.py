@@ -1,0 +1,5 @@
+"""`python -m onnxsens`."""
+
+from onnxsens.cli import main
+
+main()

@@ -1,0 +1,336 @@
+"""The stages, each alone and in a row: what the command line calls, and what `import onnxsens` gives.
+
+Every function reads files and leaves files or records; none prints.
+"""
+
+import math
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from onnxsens.arrays import AnyArray
+from onnxsens.data import Preprocessing, open_dataset
+from onnxsens.engine import Change, Question, SplitName, measure_macs
+from onnxsens.errors import InputError, MetricError, StorageError, UsageError
+from onnxsens.files import claim, prepare_directory
+from onnxsens.model import load_model, take_inventory, write_model
+from onnxsens.plan import (
+    Goal,
+    Plan,
+    Planner,
+    Task,
+    planned_weights,
+    read_plan,
+    refuse_undecidable,
+    write_plan,
+    write_up,
+)
+from onnxsens.plan.planfile import DataSource, Generator
+from onnxsens.plan.verification import judge, refuse_noisy
+from onnxsens.results import Applied, Estimate, Inspection, ScanResult, Verification
+from onnxsens.scan import Observer, Scanner, Search, Store, SweetSpotter, tolerance
+from onnxsens.scan.settings import read_settings
+from onnxsens.scan.store import FILE as STORE_FILE
+from onnxsens.workbench import Options, Workbench, refuse_empty_holdout, runtime_version, with_dims
+
+PLAN_FILE = "plan.json"
+PRUNED_FILE = "pruned.onnx"
+STEP = 0.05
+RESOLUTION = 0.01
+TYPICAL_JOINT_RUNS = 50
+
+
+def inspect(model_path: str | Path, dims: Mapping[str, int] | None = None) -> Inspection:
+    """Find what can be pruned, and count MACs on one random sample.
+
+    Raises:
+        ModelError: it is no ONNX model, or there is nothing to prune.
+    """
+    model = load_model(model_path)
+    specs = with_dims(model.inputs, dims or {})
+    inventory = take_inventory(model)
+    try:
+        feed: dict[str, AnyArray] = open_dataset("random:1", specs, Preprocessing()).batch(np.arange(1))
+        return Inspection(model, inventory, measure_macs(model, inventory, feed), "of one random sample")
+    except InputError as error:
+        return Inspection(model, inventory, {}, f"unknown: {error}")
+
+
+def scan(
+    model_path: str | Path,
+    options: Options,
+    folder: Path,
+    searches: Mapping[str, Search],
+    tolerances: Mapping[str, float] | None = None,
+    observer: Observer | None = None,
+) -> ScanResult:
+    """Measure curves into `folder/scan.db`; what is there already is not measured again.
+
+    Args:
+        searches: by name; each is run on every weight.
+        tolerances: metric to tolerance, at most one; searches look for levels within it.
+
+    Raises:
+        OnnxsensError: as its parts do.
+    """
+    tolerances = dict(tolerances or {})
+    if len(tolerances) > 1:
+        raise UsageError(f"{len(tolerances)} tolerances were given; a search looks at one metric")
+    metric = next(iter(tolerances), None)
+    if metric:
+        options = replace(options, search_metric=metric)
+    with Workbench(model_path, options, observer=observer) as bench:
+        scanner = prepare(bench, folder)
+        accepts = tolerance(tolerances[metric]) if metric else None
+        effects = scanner.look_for_effects()
+        bench.observer.stage("scan", len(scanner.weights) * 10 * len(searches))
+        picks = {
+            name: {
+                weight.name: scanner.search(weight, search, accepts, bench.search_metric) for weight in scanner.weights
+            }
+            for name, search in searches.items()
+        }
+        return ScanResult(scanner.points(), picks, effects, scanner.failures(), bench.search_metric)
+
+
+def auto(
+    model_path: str | Path,
+    options: Options,
+    folder: Path,
+    goal: Goal,
+    observer: Observer | None = None,
+    *,
+    step: float = STEP,
+    resolution: float = RESOLUTION,
+    force: bool = False,
+) -> Plan:
+    """Scan, plan, apply and verify; leaves `scan.db`, `plan.json` and `pruned.onnx` in `folder`.
+
+    The plan is written whether or not it passed its verification: see `plan.quality.verified`.
+
+    Raises:
+        OnnxsensError: as its parts do.
+    """
+    made = plan(model_path, options, folder, goal, observer, step=step, resolution=resolution, force=force)
+    apply(model_path, folder / PLAN_FILE, folder / PRUNED_FILE, force=True)
+    return made
+
+
+def plan(
+    model_path: str | Path,
+    options: Options,
+    folder: Path,
+    goal: Goal,
+    observer: Observer | None = None,
+    *,
+    step: float = STEP,
+    resolution: float = RESOLUTION,
+    force: bool = False,
+) -> Plan:
+    """Choose a level for every weight, check the choice as a whole, leave `plan.json` in `folder`.
+
+    Measures what the searches still ask for; with a finished scan in `folder` that is little.
+
+    Raises:
+        GoalError: the goal cannot be met, or not be decided with these samples.
+        OnnxsensError: as its parts do.
+    """
+    if not (folder / STORE_FILE).exists():
+        for name in (PLAN_FILE, PRUNED_FILE):
+            if (folder / name).exists():
+                claim(folder / name, force=force)
+    with Workbench(model_path, options, tuple(goal.max_drop), observer) as bench:
+        refuse_empty_holdout(bench)
+        refuse_undecidable(bench.metrics, goal, bench.sizes["holdout"], options.holdout)
+        with ExitStack() as stack:
+            store = open_run(bench, folder)
+            stack.callback(store.close)
+            scanner = bench.scanner(store)
+            refuse_noisy(repeat_dense(bench, scanner), goal)
+            effects = scanner.look_for_effects()
+            task = Task(scanner, bench.model, bench.metrics, bench.search_metric, goal, effects)
+            chosen = Planner(task, step, resolution).choose()
+            points, joint_runs, _ = store.spent()
+            made = write_up(task, chosen, generator(bench), data_source(bench), bench.macs, (points, joint_runs))
+        write_plan(made, folder / PLAN_FILE)
+        return made
+
+
+def apply(
+    model_path: str | Path, plan_path: str | Path, out: Path, *, by_name: bool = False, force: bool = False
+) -> Applied:
+    """Write the model with the plan's zeros; nothing else in it changes.
+
+    Raises:
+        PlanError: the plan is for another model (unless `by_name`) or does not fit it.
+        StorageError: `out` exists (unless `force`), is the model itself, or cannot be written.
+    """
+    model = load_model(model_path)
+    made = read_plan(plan_path)
+    if out.resolve() == model.path.resolve():
+        raise StorageError(f"'{out}' is the dense model itself; choose another name for the pruned one")
+    claim(out, force=force)
+    inventory = take_inventory(model)
+    changed = planned_weights(made, model, inventory, by_name=by_name)
+    write_model(model, changed, out)
+    zeros = sum(
+        weight.zeros if weight.name not in changed else int((changed[weight.name] == 0).sum())
+        for weight in inventory.weights
+    )
+    return Applied(out, sorted(changed), zeros, inventory.planned_parameters)
+
+
+def verify(
+    model_path: str | Path,
+    plan_path: str | Path,
+    options: Options,
+    limits: Mapping[str, float] | None = None,
+    confidence: float | None = 0.95,
+    observer: Observer | None = None,
+) -> Verification:
+    """Run the plan's zeros beside the dense model on samples.
+
+    Where the data are those the plan was made with, only its hold-out split is used: the rest was chosen on.
+
+    Args:
+        limits: metric to the largest drop; None takes the plan's own.
+
+    Raises:
+        UsageError: neither the plan nor the caller names a limit.
+    """
+    made = read_plan(plan_path)
+    goal = Goal(max_drop=made.objective.max_drop if limits is None else limits, confidence=confidence)
+    if not goal.max_drop:
+        raise UsageError("the plan has no quality goal, so there is no limit to verify; give --max-drop METRIC=X")
+    names = tuple(goal.max_drop)
+    options = replace(options, technique=made.technique, seed=made.data.seed)
+    with ExitStack() as stack:
+        bench = stack.enter_context(Workbench(model_path, options, names, observer, whole=True))
+        own = bench.dataset.fingerprint() == made.data.sha256 and made.data.holdout > 0
+        if own:
+            bench.close()
+            options = replace(options, holdout=made.data.holdout / made.data.samples)
+            bench = stack.enter_context(Workbench(model_path, options, names, observer))
+        planned_weights(made, bench.model, bench.inventory, by_name=False)  # refuses a plan for another model
+        changes = tuple(
+            Change(weight.name, made.technique, weight.level) for weight in made.weights if weight.name in made.changed
+        )
+        split: SplitName = "holdout" if own else "search"
+        samples = bench.sizes[split]
+        answer = bench.evaluator.answer(Question(changes, split, (0, samples), names, values=True))
+        verdicts = judge(bench.metrics, answer.measurements, goal, look=1)
+        return Verification(verdicts, answer.failures, "holdout" if own else "all", samples)
+
+
+def estimate(
+    model_path: str | Path,
+    options: Options,
+    goal: Goal | None = None,
+    *,
+    levels: int = 0,
+    step: float = STEP,
+    resolution: float = RESOLUTION,
+) -> Estimate:
+    """What a run would take from scratch, by the time of a few dense samples; nothing is written.
+
+    Counts what the searches ask for on a typical curve: Top-Down stops past the middle, each looks finely once.
+
+    Args:
+        goal: of the plan that is to be made; None for a scan alone.
+        levels: of a scan alone: how many levels each weight is measured at.
+    """
+    with Workbench(model_path, options, tuple(goal.max_drop) if goal else ()) as bench:
+        weights = len(bench.inventory.weights)
+        joint_runs = 0
+        if goal:
+            refuse_empty_holdout(bench)
+            refuse_undecidable(bench.metrics, goal, bench.sizes["holdout"], options.holdout)
+            joint_runs = TYPICAL_JOINT_RUNS
+            bisections = max(0, math.ceil(math.log2(step / resolution)))
+            levels = math.ceil(0.7 / step) + bisections + SweetSpotter().cap
+        points = weights * levels
+        samples = points * min(options.scan_samples, bench.sizes["search"]) + joint_runs * bench.sizes["search"]
+        return Estimate(weights, points, joint_runs, samples * bench.seconds_per_sample)
+
+
+def resumed_options(
+    folder: Path, model: Path | None, data: str | None, goal_metrics: tuple[str, ...]
+) -> tuple[Path, Options]:
+    """Model and options of the run in `folder`, or what is given instead.
+
+    Raises:
+        UsageError: the run used code of the user's that is not named again; a store never starts code by itself.
+    """
+    settings = dict(read_settings(folder))
+    path = Path(model or settings.pop("model"))
+    settings.pop("model", None)
+    options = Options.from_settings(settings)
+    if data is not None:
+        options = replace(options, data=data)
+    elif is_code(options.data):
+        raise UsageError(f"the run's samples come from code, '{options.data}'; name it again with --data")
+    named = [metric for metric in (*options.metrics, options.search_metric or "") if metric not in goal_metrics]
+    code = next((metric for metric in named if is_code(metric)), None)
+    if code is not None:
+        raise UsageError(f"the run's metric '{code}' is code; run 'onnxsens auto' again and name it with --metric")
+    return path, options
+
+
+def is_code(spec: str) -> bool:
+    """Whether a spec names Python code of the user's."""
+    return ".py:" in spec or spec.endswith(".py")
+
+
+def prepare(bench: Workbench, folder: Path) -> Scanner:
+    """The run folder opened, and a scanner over it."""
+    scanner = bench.scanner(open_run(bench, folder))
+    repeat_dense(bench, scanner)
+    return scanner
+
+
+def open_run(bench: Workbench, folder: Path) -> Store:
+    """The run folder, created where needed and shown to be writable."""
+    prepare_directory(folder)
+    return bench.open_store(folder)
+
+
+def repeat_dense(bench: Workbench, scanner: Scanner) -> dict[str, float]:
+    """Run the dense model twice; the drop of the second run, by metric: 0 unless the model is not deterministic."""
+    scanner.observer.stage("dense model", 1)
+    again = scanner.joint({}, "search", scanner.metrics)
+    if again.failures:
+        name, failure = next(iter(again.failures.items()))
+        raise MetricError(f"the dense model itself cannot be measured by '{name}': {failure}")
+    noise = {name: abs(measured.drop) + 2 * measured.standard_error for name, measured in again.measurements.items()}
+    if any(noise.values()):
+        text = ", ".join(f"{name} {value:.2g}" for name, value in noise.items())
+        bench.observer.note(f"the model is not deterministic; two dense runs differ by about {text}")
+    return noise
+
+
+def generator(bench: Workbench) -> Generator:
+    """What makes this plan."""
+    return Generator(
+        name="onnxsens",
+        version=version("onnxsens"),
+        onnx=version("onnx"),
+        onnxruntime=runtime_version(),
+        numpy=np.__version__,
+        provider=bench.provider.name,
+    )
+
+
+def data_source(bench: Workbench) -> DataSource:
+    """What the plan was made on."""
+    return DataSource(
+        sha256=bench.dataset.fingerprint(),
+        samples=len(bench.dataset),
+        search=bench.sizes["search"],
+        holdout=bench.sizes["holdout"],
+        seed=bench.options.seed,
+        scan_samples=min(bench.options.scan_samples, bench.sizes["search"]),
+    )

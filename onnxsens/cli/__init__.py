@@ -1,0 +1,74 @@
+"""The command line: one file a command, no logic. Commands are imported when they are run, so `--help` is quick."""
+
+import sys
+from importlib import import_module
+from typing import ClassVar
+
+import click
+
+from onnxsens.errors import UsageError
+from onnxsens.plugins import unknown
+
+# Command: what the list of commands says of it. The module has the same name.
+COMMANDS = {
+    "apply": "Write a model with a plan's zeros.",
+    "auto": "Scan, plan, apply and verify: from a model to a checked plan.",
+    "doctor": "Say what is installed and which execution providers start.",
+    "inspect": "Show what is in a model, and what can be pruned.",
+    "plan": "Choose a level for every weight from a run's measurements.",
+    "scan": "Measure how quality falls as each weight gets sparser.",
+    "verify": "Check a plan against limits on given samples, as a gate.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when it is needed."""
+
+    texts: ClassVar[dict[str, str]] = COMMANDS
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All of them, by name."""
+        return sorted(self.texts)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported; an unknown name is answered with the nearest one."""
+        if cmd_name not in self.texts:
+            raise UsageError(unknown("command", cmd_name, sorted(self.texts)))
+        command: click.Command = import_module(f"onnxsens.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.texts[name]) for name in self.list_commands(ctx)])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: onnxsens auto model.onnx --data samples.npz --max-drop accuracy=0.01 -o out/",
+)
+@click.version_option(package_name="onnxsens", message="%(prog)s %(version)s")
+def group() -> None:
+    """How much can each layer of an ONNX model lose?
+
+    onnxsens measures how a model's quality falls as each weight is made sparser, chooses a sparsity for every weight,
+    and checks the choice as a whole on samples it was not made on.
+    """
+
+
+def main() -> None:
+    """Entry point: usage errors end here on one line with exit code 2."""
+    try:
+        group.main(prog_name="onnxsens", standalone_mode=False)
+    except (click.UsageError, click.BadParameter) as error:
+        context = error.ctx.command_path if error.ctx else "onnxsens"
+        text = error.format_message().rstrip(".")
+        sys.stderr.write(f"error: {text[:1].lower()}{text[1:]}; see '{context} --help'\n")
+        sys.exit(2)
+    except UsageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        sys.stderr.write("error: interrupted; nothing was written\n")
+        sys.exit(130)

@@ -1,0 +1,69 @@
+"""`onnxsens auto`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onnxsens.cli.options import (
+    data_option,
+    engine_options,
+    goal_options,
+    measuring_options,
+    model_argument,
+    parse_confidence,
+    preprocessing_options,
+    run_folder_option,
+    search_options,
+)
+from onnxsens.cli.shell import Shell, shared
+
+
+@click.command("auto", epilog="Example: onnxsens auto model.onnx -d samples.npz --max-drop accuracy=0.01 -o out/")
+@model_argument
+@data_option(required=True)
+@run_folder_option()
+@goal_options
+@search_options
+@measuring_options
+@preprocessing_options
+@engine_options
+@click.option("--force", is_flag=True, help="Overwrite a plan or model in RUN that is not part of a run.")
+@click.option("--dry-run", is_flag=True, help="Say how many evaluations and about how long, and stop.")
+@shared
+def command(
+    shell: Shell,
+    model: Path,
+    folder: Path,
+    max_drop: Sequence[str],
+    sparsity: float | None,
+    confidence: str,
+    step: float,
+    resolution: float,
+    force: bool,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Scan MODEL, choose a plan, write the pruned model, and verify the plan on samples it was not made on.
+
+    RUN gets scan.db, plan.json and pruned.onnx. The same command again goes on where it stopped. Without --max-drop and
+    --sparsity, the knee of the front between sparsity and loss is taken.
+    """
+    from onnxsens.api import PRUNED_FILE, auto, estimate
+    from onnxsens.cli.building import build_options
+    from onnxsens.cli.ending import finish_plan
+    from onnxsens.cli.progress import Progress
+    from onnxsens.plan import Goal, parse_limits
+    from onnxsens.report import documents, terminal
+
+    goal = Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence))
+    settings = build_options(**options)
+    if dry_run:
+        expected = estimate(model, settings, goal, step=step, resolution=resolution)
+        shell.result(terminal.estimate(expected), documents.record(expected))
+        return
+    shell.saved = folder
+    with Progress(shell) as progress:
+        made = auto(model, settings, folder, goal, progress, step=step, resolution=resolution, force=force)
+    finish_plan(shell, made, [folder / "plan.json", folder / PRUNED_FILE])

@@ -1,0 +1,35 @@
+"""From what was typed to records."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from onnxsens.cli.options import parse_dims
+from onnxsens.scan import Grid, Search, SweetSpotter, TopDown, searches
+from onnxsens.workbench import Options
+
+
+def build_options(*, dims: Sequence[str] = (), metrics: Sequence[str] = (), **rest: Any) -> Options:
+    """The options record; every other option has the name of its field."""
+    return Options(dims=parse_dims(dims), metrics=tuple(metrics), **rest)
+
+
+def build_searches(
+    names: Sequence[str], levels: tuple[float, ...] | None, step: float, resolution: float
+) -> dict[str, Search]:
+    """Searches by name; a grid where none was named.
+
+    Raises:
+        UsageError: there is no such search, or a setting makes no sense.
+    """
+    made: dict[str, Search] = {}
+    for name in names or ("grid",):
+        kind = searches.get(name)
+        if kind is Grid:
+            made[name] = Grid(levels) if levels else Grid()
+        elif kind is TopDown:
+            made[name] = TopDown(step, resolution)
+        elif kind is SweetSpotter:
+            made[name] = SweetSpotter(resolution=resolution)
+        else:
+            made[name] = kind()
+    return made

@@ -1,0 +1,160 @@
+"""Option groups that several commands share, and what they turn into."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from onnxsens.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+PATH = click.Path(path_type=Path)
+
+
+def stacked(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Several options as one decorator, shown in this order."""
+
+    def apply(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return apply
+
+
+model_argument = click.argument("model", type=PATH)
+
+preprocessing_options = stacked(
+    click.option("--scale", type=float, metavar="X", help="Divide inputs by X first; 255 for uint8 images."),
+    click.option("--mean", metavar="X[,X...]", help="Then subtract this, one number or one a channel."),
+    click.option("--std", metavar="X[,X...]", help="Then divide by this, one number or one a channel."),
+    click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Length of a dynamic axis. Repeatable."),
+)
+
+engine_options = stacked(
+    click.option("--output", metavar="NAME", help="Output that metrics read.  [default: the first]"),
+    click.option(
+        "--class-axis", type=int, metavar="N", help="Its axis of classes.  [default: found from labels, or -1]"
+    ),
+    click.option(
+        "--providers",
+        "provider",
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        help="auto, cpu, cuda, tensorrt, or a provider's full name.",
+    ),
+    click.option("--batch-size", type=int, default=32, show_default=True, metavar="N", help="Samples of one run."),
+    click.option("--threads", type=int, metavar="N", help="Threads of a run.  [default: all cores]"),
+)
+
+measuring_options = stacked(
+    click.option(
+        "--holdout", type=float, default=0.5, show_default=True, metavar="X", help="Share kept for the check."
+    ),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, metavar="N", help="Of the split and random samples."
+    ),
+    click.option(
+        "--metric",
+        "metrics",
+        multiple=True,
+        metavar="METRIC",
+        help="Measure this too. Repeatable.  [default: by output]",
+    ),
+    click.option("--search-metric", metavar="METRIC", help="What tolerances are on.  [default: kl or dense-mse]"),
+    click.option(
+        "--scan-samples", type=int, default=2000, show_default=True, metavar="N", help="Samples of one point."
+    ),
+    click.option(
+        "--technique", default="magnitude", show_default=True, metavar="SPEC", help="What is done to weights."
+    ),
+)
+
+goal_options = stacked(
+    click.option(
+        "--max-drop",
+        multiple=True,
+        metavar="METRIC=X",
+        help="Largest drop allowed, absolute. Repeatable.",
+    ),
+    click.option("--sparsity", type=float, metavar="S", help="Share of zeros wanted, over all prunable weights."),
+    click.option(
+        "--confidence", default="0.95", show_default=True, metavar="C", help="Of the check; none takes point estimates."
+    ),
+)
+
+search_options = stacked(
+    click.option(
+        "--step", type=float, default=0.05, show_default=True, metavar="X", help="Top-Down's steps, in sparsity."
+    ),
+    click.option(
+        "--resolution",
+        type=float,
+        default=0.01,
+        show_default=True,
+        metavar="X",
+        help="How finely levels are looked for.",
+    ),
+)
+
+
+def data_option(*, required: bool) -> Callable[[Command], Command]:
+    """`-d/--data`."""
+    return click.option(
+        "-d",
+        "--data",
+        required=required,
+        metavar="DATA",
+        help="Samples: FILE.npz, FILE.npy, a folder of .npz shards or of images, FILE.py:FUNCTION, or random:N.",
+    )
+
+
+def run_folder_option() -> Callable[[Command], Command]:
+    """`-o/--output-dir` of a run."""
+    return click.option("-o", "folder", required=True, type=PATH, metavar="RUN", help="Run folder; made where missing.")
+
+
+def parse_dims(texts: Sequence[str]) -> dict[str, int]:
+    """`NAME=N`, repeated.
+
+    Raises:
+        UsageError: one is not of that form.
+    """
+    dims = {}
+    for text in texts:
+        name, separator, number = text.rpartition("=")
+        if not (separator and name and number.isdecimal()):
+            raise UsageError(f"--dim '{text}' is not NAME=N; write for example --dim seq=128")
+        dims[name] = int(number)
+    return dims
+
+
+def parse_confidence(text: str) -> float | None:
+    """A number, or `none`.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text.lower() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--confidence '{text}' is not a number; give e.g. 0.95, or none") from None
+
+
+def parse_levels(text: str) -> tuple[float, ...]:
+    """`0.5,0.7,0.9`.
+
+    Raises:
+        UsageError: one is not a number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--levels '{text}' is not a list of numbers; write for example --levels 0.5,0.7,0.9"
+        ) from None

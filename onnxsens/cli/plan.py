@@ -1,0 +1,45 @@
+"""`onnxsens plan`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from onnxsens.cli.options import PATH, data_option, goal_options, parse_confidence, search_options
+from onnxsens.cli.shell import Shell, shared
+
+
+@click.command("plan", epilog="Example: onnxsens plan out/ --sparsity 0.6")
+@click.argument("run", type=PATH)
+@click.option("--model", type=PATH, help="Where the model is now, if it moved.")
+@data_option(required=False)
+@goal_options
+@search_options
+@shared
+def command(
+    shell: Shell,
+    run: Path,
+    model: Path | None,
+    data: str | None,
+    max_drop: Sequence[str],
+    sparsity: float | None,
+    confidence: str,
+    step: float,
+    resolution: float,
+) -> None:
+    """Choose a level for every weight from the measurements in RUN, and write RUN/plan.json.
+
+    Model, data and settings are those of the run; what the goal still asks for is measured. Code of your own is
+    only run where you name it: give --data again for a run on FILE.py:FUNCTION.
+    """
+    from onnxsens.api import plan, resumed_options
+    from onnxsens.cli.ending import finish_plan
+    from onnxsens.cli.progress import Progress
+    from onnxsens.plan import Goal, parse_limits
+
+    goal = Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence))
+    path, options = resumed_options(run, model, data, tuple(goal.max_drop))
+    shell.saved = run
+    with Progress(shell) as progress:
+        made = plan(path, options, run, goal, progress, step=step, resolution=resolution)
+    finish_plan(shell, made, [run / "plan.json"])

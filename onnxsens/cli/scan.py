@@ -1,0 +1,76 @@
+"""`onnxsens scan`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onnxsens.cli.options import (
+    data_option,
+    engine_options,
+    measuring_options,
+    model_argument,
+    parse_levels,
+    preprocessing_options,
+    run_folder_option,
+    search_options,
+)
+from onnxsens.cli.shell import Shell, shared
+
+
+@click.command("scan", epilog="Example: onnxsens scan model.onnx -d samples.npz --levels 0.5,0.7,0.9 -o run/")
+@model_argument
+@data_option(required=True)
+@run_folder_option()
+@click.option(
+    "--search",
+    "searches",
+    multiple=True,
+    metavar="NAME",
+    help="grid, top-down or sweet-spotter. Repeatable.  [default: grid]",
+)
+@click.option("--levels", metavar="S[,S...]", help="Levels of the grid.  [default: 0.1 to 0.9]")
+@click.option("--tolerance", multiple=True, metavar="METRIC=X", help="What one weight may lose; searches look for it.")
+@search_options
+@measuring_options
+@preprocessing_options
+@engine_options
+@click.option("--dry-run", is_flag=True, help="Say how many evaluations and about how long, and stop.")
+@shared
+def command(
+    shell: Shell,
+    model: Path,
+    folder: Path,
+    searches: Sequence[str],
+    levels: str | None,
+    tolerance: Sequence[str],
+    step: float,
+    resolution: float,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Measure how the quality of MODEL falls as each weight gets sparser; points go to RUN/scan.db.
+
+    The same command again goes on where it stopped, and measures no point twice.
+    """
+    from onnxsens.api import estimate, scan
+    from onnxsens.cli.building import build_options, build_searches
+    from onnxsens.cli.progress import Progress
+    from onnxsens.errors import IncompleteError
+    from onnxsens.plan.goal import parse_limits
+    from onnxsens.report import documents, terminal
+
+    chosen = build_searches(searches, parse_levels(levels) if levels else None, step, resolution)
+    settings = build_options(**options)
+    limits = parse_limits(tolerance, "--tolerance")
+    if dry_run:
+        expected = estimate(model, settings, levels=sum(search.most for search in chosen.values()))
+        shell.result(terminal.estimate(expected), documents.record(expected))
+        return
+    shell.saved = folder
+    with Progress(shell) as progress:
+        result = scan(model, settings, folder, chosen, limits, progress)
+    shell.result(terminal.scan(result), documents.scan(result))
+    if result.failures:
+        raise IncompleteError(f"{len(result.failures)} weights have points that could not be measured; see the table")

@@ -1,0 +1,143 @@
+"""What every command shares: where output goes, how errors and signals end it, the options for that."""
+
+import functools
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from onnxsens.errors import IncompleteError, InterruptedRunError, OnnxsensError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+BUG = "this is a bug of ours; run again with --debug and report what it prints"
+
+
+@dataclass
+class Shell:
+    """Results go to stdout, everything else to stderr.
+
+    Attributes:
+        saved: a run folder in which measurements are safe, once there is one.
+        warnings: what was noted, for the JSON document.
+    """
+
+    verbosity: int
+    as_json: bool
+    color: bool
+    debug: bool
+    saved: Path | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+
+    def console(self, *, stderr: bool) -> "Console":
+        """A rich console; without colour where asked, or where NO_COLOR is set."""
+        from rich.console import Console
+
+        return Console(stderr=stderr, no_color=True if not self.color else None, highlight=False, soft_wrap=False)
+
+    def result(self, shown: "RenderableType", document: Any) -> None:
+        """The command's result: for people, or as the one JSON document."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, allow_nan=False, default=str) + "\n")
+        elif self.verbosity >= 0:
+            self.console(stderr=False).print(shown)
+
+    def note(self, text: str) -> None:
+        """Something the user should know, on stderr."""
+        from onnxsens.report.text import inert
+
+        self.warnings.append(text)
+        if self.verbosity >= 0:
+            sys.stderr.write(f"note: {inert(text)}\n")
+
+    def fail(self, error: OnnxsensError) -> int:
+        """Say what went wrong, on one line; the exit code."""
+        from onnxsens.report.text import MAX_NAME, escape, is_harmless
+
+        code = 128 + error.signal_number if isinstance(error, InterruptedRunError) else error.exit_code
+        text = "".join(character if is_harmless(character) else escape(character) for character in str(error))
+        if len(text) > 10 * MAX_NAME:
+            text = text[: 10 * MAX_NAME] + "..."
+        sys.stderr.write(f"error: {text}\n")
+        if self.as_json and not isinstance(error, IncompleteError) and code not in (5, 6):
+            sys.stdout.write(json.dumps({"error": text, "exit_code": code}) + "\n")
+        return code
+
+
+def shared(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `-v`, `-q`, `--no-color`, `--json`, `--debug`, and its manners at the end.
+
+    The command gets a `Shell` as its first argument.
+    """
+
+    @click.option("-v", "--verbose", count=True, help="Say more: every evaluation.")
+    @click.option("-q", "--quiet", is_flag=True, help="Only errors.")
+    @click.option("--no-color", is_flag=True, help="Plain text. NO_COLOR does the same.")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(command)
+    def wrapper(verbose: int, quiet: bool, no_color: bool, as_json: bool, debug: bool, **arguments: Any) -> None:
+        shell = Shell(-1 if quiet else verbose, as_json, not no_color, debug)
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), interrupt)
+        sys.exit(guarded(shell, lambda: command(shell, **arguments)))
+
+    return wrapper
+
+
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """A signal that wants us gone, as an exception that unwinds."""
+    raise InterruptedRunError(f"ended by {signal.Signals(number).name}", number)
+
+
+def guarded(shell: Shell, run: Callable[[], None]) -> int:  # noqa: PLR0911  # one return a way of ending
+    """Run; turn every way of ending into an exit code."""
+    try:
+        run()
+    except KeyboardInterrupt:
+        return shell.fail(InterruptedRunError(interrupted("interrupted", shell), signal.SIGINT))
+    except InterruptedRunError as error:
+        return shell.fail(InterruptedRunError(interrupted(str(error), shell), error.signal_number))
+    except BrokenPipeError:
+        # Whoever read our output has gone; that is no error, but Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OnnxsensError as error:
+        if shell.debug:
+            traceback.print_exc()
+        return shell.fail(error)
+    except MemoryError:
+        return shell.fail(OutOfMemoryError("out of memory; give fewer --scan-samples or a smaller --batch-size"))
+    except Exception as error:  # the last line of defence: a bug is told in one line, too
+        if shell.debug:
+            traceback.print_exc()
+        return shell.fail(OnnxsensError(f"{type(error).__name__}: {' '.join(str(error).split())}; {BUG}"))
+    return 0
+
+
+class OutOfMemoryError(OnnxsensError):
+    """The machine has too little memory for this."""
+
+    exit_code = 4
+
+
+def interrupted(what: str, shell: Shell) -> str:
+    """The message that ends an interrupted run."""
+    if shell.saved is None:
+        return f"{what}; nothing was written"
+    return f"{what}; everything measured is saved in '{shell.saved}', run the same command again to go on"

@@ -1,0 +1,106 @@
+"""What a source of samples is, and the few rules that all sources share. Knows nothing of any file format.
+
+A source is one file in this package: it says which `--data` texts are its own, and reads them as they are stored.
+Whether what it read fits the model is checked afterwards, once for all sources, in `checks`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from onnxsens.arrays import AnyArray, TensorSpec
+from onnxsens.errors import DataError
+
+# Samples are held in memory; what declares more than this is a mistake or an attack.
+MAX_DATA_BYTES = 16 * 2**30
+
+LABELS = "labels"
+
+
+@dataclass(frozen=True, eq=False)
+class RawSamples:
+    """What a source read, unchecked: arrays by model input name, `[n, ...]`, and `[n, ...]` labels if it has any."""
+
+    inputs: Mapping[str, AnyArray]
+    labels: AnyArray | None = None
+
+
+class Source(Protocol):
+    """One way to get samples; a class that is called without arguments to make one."""
+
+    def matches(self, spec: str) -> bool:
+        """Whether `spec`, the text after `--data`, is for this source. At most one built-in source says yes."""
+        ...
+
+    def read(self, spec: str, inputs: Sequence[TensorSpec], rng: np.random.Generator) -> RawSamples:
+        """The samples as they are stored.
+
+        Args:
+            spec: a text that this source matches.
+            inputs: of the model, at least one.
+            rng: the only randomness that a source may use.
+
+        Raises:
+            DataError: missing, unreadable, or too large; the message starts with what `spec` names.
+        """
+        ...
+
+
+def existing_file(spec: str) -> Path:
+    """The path of a file that exists and is not empty."""
+    path = Path(spec)
+    if not path.exists():
+        raise DataError(f"'{spec}' does not exist; check the path")
+    if not path.is_file():
+        raise DataError(f"'{spec}' is not a file; check the path")
+    if path.stat().st_size == 0:
+        raise DataError(f"'{spec}' is an empty file; save the samples again")
+    return path
+
+
+def check_size(size: int, limit: int, where: str) -> None:
+    """Refuse `size` bytes of samples where that is more than `limit`."""
+    if size > limit:
+        raise DataError(
+            f"{where} holds {size / 2**30:.1f} GiB of samples, more than the limit of {limit / 2**30:.1f} GiB; "
+            "give fewer samples"
+        )
+
+
+def only_input(inputs: Sequence[TensorSpec], where: str, remedy: str) -> TensorSpec:
+    """The model's single input, for sources that cannot serve several."""
+    if len(inputs) != 1:
+        names = ", ".join(f"'{spec.name}'" for spec in inputs)
+        raise DataError(f"{where} can feed one input, but the model has {len(inputs)}: {names}; {remedy}")
+    return inputs[0]
+
+
+def by_input(arrays: Mapping[str, AnyArray], inputs: Sequence[TensorSpec], where: str) -> RawSamples:
+    """Tell inputs from labels among named arrays.
+
+    `labels` are the labels, unless the model has an input of that name. With a single-input model the one other
+    array may have any name.
+    """
+    wanted = [spec.name for spec in inputs]
+    given = [name for name in arrays if name != LABELS or LABELS in wanted]
+    labels = None if LABELS in wanted else arrays.get(LABELS)
+    if len(wanted) == len(given) == 1:
+        return RawSamples({wanted[0]: arrays[given[0]]}, labels)
+    unknown = [name for name in given if name not in wanted]
+    missing = [name for name in wanted if name not in given]
+    if unknown:
+        raise DataError(
+            f"{where} has {_quoted(unknown)}, which the model has no input for (its inputs: {_quoted(wanted)}); "
+            f"name arrays like the inputs, and labels '{LABELS}'"
+        )
+    if missing:
+        has = _quoted(list(arrays)) or "nothing"
+        raise DataError(f"{where} has no array for the model's {_quoted(missing)} (it has {has}); add it")
+    return RawSamples({name: arrays[name] for name in wanted}, labels)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names)  # they come from files, control characters and all

@@ -1,0 +1,124 @@
+"""The seam between those who want to know and those who run models: questions and answers.
+
+Small records; no session, model or weight crosses, so the same evaluator can serve in this process, in a worker that
+may die, or on another machine.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from onnxsens.arrays import Float64Array
+
+SplitName = Literal["search", "holdout"]
+DENSE = "dense"
+
+
+@dataclass(frozen=True, order=True)
+class Change:
+    """One weight at one level of a technique."""
+
+    weight: str
+    technique: str
+    level: float
+
+
+@dataclass(frozen=True)
+class Question:
+    """What do these changes, together, cost on these samples?
+
+    Attributes:
+        changes: none at all asks for the dense model, run anew.
+        samples: `[start, stop)` in the order of the split.
+        metrics: specs, as in `Metric.name`.
+        values: whether per-sample drops are wanted too.
+        base: what the changes apply to; only the dense model so far.
+    """
+
+    changes: tuple[Change, ...]
+    split: SplitName
+    samples: tuple[int, int]
+    metrics: tuple[str, ...]
+    values: bool = False
+    base: str = DENSE
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One metric of one variant over some samples, dense and pruned side by side.
+
+    Attributes:
+        samples: how many.
+        total, squares: sum and sum of squares of the per-sample drops; of a whole-set metric, `samples` times the
+            drop, and what gives its bootstrap standard error.
+        dense, pruned: the metric's value over the samples, in its unit.
+        extendable: whether more samples can be added to the sums; a whole-set metric's cannot.
+        drops: per-sample drops `[samples]` where asked; of a whole-set metric, bootstrap draws of its drop.
+    """
+
+    samples: int
+    total: float
+    squares: float
+    dense: float
+    pruned: float
+    extendable: bool = True
+    drops: Float64Array | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def drop(self) -> float:
+        """Quality lost per sample; positive = worse, whatever the metric's own direction."""
+        return self.total / self.samples
+
+    @property
+    def standard_error(self) -> float:
+        """Of the drop; 0 for a single sample."""
+        if self.samples < 2:
+            return 0.0
+        variance = max(0.0, self.squares - self.total**2 / self.samples) / (self.samples - 1)
+        return float((variance / self.samples) ** 0.5)
+
+    def extended(self, more: "Measurement") -> "Measurement":
+        """Both sets of samples together."""
+        samples = self.samples + more.samples
+        return Measurement(
+            samples,
+            self.total + more.total,
+            self.squares + more.squares,
+            (self.dense * self.samples + more.dense * more.samples) / samples,
+            (self.pruned * self.samples + more.pruned * more.samples) / samples,
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was measured, and how.
+
+    Attributes:
+        measurements: by metric spec; a metric is either here or in `failures`.
+        failures: metric spec to the reason, one line.
+        seconds: wall time of the runs, metrics included.
+        engine: which evaluator.
+    """
+
+    measurements: dict[str, Measurement]
+    failures: dict[str, str]
+    seconds: float
+    engine: str
+
+
+class Evaluator(Protocol):
+    """Answers questions about one model on one data set."""
+
+    name: str
+
+    def answer(self, question: Question) -> Answer:
+        """Measure. A metric that fails, or a variant that cannot run, is in the answer and not an exception."""
+
+    def has_effect(self, weight: str, samples: int) -> bool:
+        """The canary: whether zeroing the whole weight changes any output on the first `samples` of the search split.
+
+        Raises:
+            EngineBugError: a freshly saved model says otherwise than this evaluator.
+        """
+
+    def close(self) -> None:
+        """Give back sessions and temporary files."""

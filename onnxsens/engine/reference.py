@@ -1,0 +1,211 @@
+"""The reference evaluator: the whole model, one session a variant, every sample. Slow, and right.
+
+A faster evaluator has to give the answers that this one gives.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from onnxsens.arrays import AnyArray, Float64Array, FloatArray, IntArray
+from onnxsens.data import Split
+from onnxsens.engine.questions import Answer, Change, Measurement, Question, SplitName
+from onnxsens.engine.runner import ModelRunner, Outputs
+from onnxsens.errors import EngineBugError, MetricError, ModelError
+from onnxsens.metrics import Batch, Metric, PerSampleMetric, Reading, WholeSetMetric, drop
+from onnxsens.model import Inventory
+from onnxsens.techniques import PreparedWeight, Technique, make_technique
+
+# Ranked weights are kept up to this many elements, so that the levels of one weight share one sorting.
+KEPT_ELEMENTS = 2**25
+BOOTSTRAP_DRAWS = 1000
+BOOTSTRAP_SEED = 20260101
+
+Evidence = Float64Array | Mapping[str, AnyArray]
+
+
+class ReferenceEvaluator:
+    """Answers by running the whole model anew for every question.
+
+    Args:
+        metrics: every metric a question may name.
+        reading: which output they read, and how.
+    """
+
+    name = "reference"
+
+    def __init__(
+        self, runner: ModelRunner, inventory: Inventory, split: Split, metrics: Sequence[Metric], reading: Reading
+    ) -> None:
+        self._runner = runner
+        self._inventory = inventory
+        self._indices: dict[SplitName, IntArray] = {"search": split.search, "holdout": split.holdout}
+        self._metrics = {metric.name: metric for metric in metrics}
+        self._reading = reading
+        self._dense: dict[SplitName, list[Outputs]] = {"search": [], "holdout": []}
+        self._prepared: OrderedDict[tuple[str, str], PreparedWeight] = OrderedDict()
+        self._techniques: dict[str, Technique] = {}
+
+    def close(self) -> None:
+        """Give back the working copy."""
+        self._runner.close()
+
+    def answer(self, question: Question) -> Answer:
+        """Run the variant over the samples and compare it with the dense model, batch by batch."""
+        started = time.perf_counter()
+        chosen = [self._metrics[name] for name in question.metrics]
+        start, stop = question.samples
+        try:
+            dense = self._dense_outputs(question.split, start, stop)
+            variant = self._runner.outputs(self._weights(question.changes), self._indices[question.split][start:stop])
+            pruned = gather(list(variant), self._reading)
+        except ModelError as error:
+            if not question.changes:
+                raise  # the dense model itself does not run: nothing can be measured
+            failures = dict.fromkeys(question.metrics, str(error))
+            return Answer({}, failures, time.perf_counter() - started, self.name)
+        labels = self._runner.dataset.labels_at(self._indices[question.split][start:stop])
+        variant_batch = Batch(pruned=pruned, dense=dense, labels=labels, reading=self._reading)
+        dense_batch = Batch(pruned=dense, dense=dense, labels=labels, reading=self._reading)
+        measurements: dict[str, Measurement] = {}
+        failures = {}
+        for metric in chosen:
+            try:
+                measurements[metric.name] = compare(metric, dense_batch, variant_batch, question.values)
+            except MetricError as error:
+                failures[metric.name] = str(error)
+        return Answer(measurements, failures, time.perf_counter() - started, self.name)
+
+    def has_effect(self, weight: str, samples: int) -> bool:
+        """Zero the weight; look for a changed output in one batch, then in all; if in doubt, ask a saved model."""
+        zeros = {weight: np.zeros(self._inventory.weight(weight).shape, dtype=np.float32)}
+        for count in sorted({min(self._runner.batch_size, samples), samples}):
+            indices = self._indices["search"][:count]
+            dense = self._dense_outputs("search", 0, count)
+            if differ(dense, gather(list(self._runner.outputs(zeros, indices)), self._reading)):
+                return True
+        if differ(dense, gather(list(self._runner.saved_outputs(zeros, indices)), self._reading)):
+            raise EngineBugError(
+                f"zeroing '{weight}' changes a freshly saved model and not the {self.name} engine; please report this"
+            )
+        return False
+
+    def _dense_outputs(self, split: SplitName, start: int, stop: int) -> Outputs:
+        """Outputs of the dense model, run once a sample and kept."""
+        kept = self._dense[split]
+        have = sum(len(part[self._reading.output]) for part in kept)
+        if have < stop:
+            more = self._runner.outputs({}, self._indices[split][have:stop])
+            kept[:] = [gather([*kept, *more], self._reading)]
+        return {name: value[start:stop] for name, value in kept[0].items()}
+
+    def _weights(self, changes: Sequence[Change]) -> dict[str, FloatArray]:
+        return {change.weight: self._changed(change) for change in changes}
+
+    def _changed(self, change: Change) -> FloatArray:
+        layout = self._inventory.weight(change.weight).layout
+        matrix = self._prepare(change.weight, change.technique).at(change.level)
+        values: FloatArray = layout.from_matrix(matrix)
+        return values
+
+    def _prepare(self, weight: str, technique: str) -> PreparedWeight:
+        key = (weight, technique)
+        if key in self._prepared:
+            self._prepared.move_to_end(key)
+            return self._prepared[key]
+        if technique not in self._techniques:
+            self._techniques[technique] = make_technique(technique)
+        record = self._inventory.weight(weight)
+        matrix = record.layout.to_matrix(self._runner.model.array(weight))
+        self._prepared[key] = self._techniques[technique].prepare(matrix)
+        while len(self._prepared) > 1 and self._kept_elements() > KEPT_ELEMENTS:
+            self._prepared.popitem(last=False)
+        return self._prepared[key]
+
+    def _kept_elements(self) -> int:
+        return sum(self._inventory.weight(name).size for name, _ in self._prepared)
+
+
+def gather(parts: Sequence[Outputs], reading: Reading) -> Outputs:
+    """Batches joined: outputs `[n, ...]`.
+
+    Raises:
+        ModelError: the output that the metrics read has no axis of samples.
+    """
+    if any(reading.output not in part for part in parts):
+        raise ModelError(
+            f"output '{reading.output}' has no batch axis: its first axis is not as long as the batch; "
+            "choose another one with --output"
+        )
+    names = set.intersection(*(set(part) for part in parts))
+    return {name: np.concatenate([part[name] for part in parts]) for name in sorted(names)}
+
+
+def differ(dense: Outputs, pruned: Outputs) -> bool:
+    """Whether any output differs in any bit that counts; NaN equals NaN."""
+    return any(
+        not np.array_equal(dense[name], pruned[name], equal_nan=dense[name].dtype.kind in "fc") for name in dense
+    )
+
+
+def compare(metric: Metric, dense: Batch, pruned: Batch, values: bool) -> Measurement:
+    """One metric of the pruned model beside the dense one's, on the same samples.
+
+    Raises:
+        MetricError: it failed, or gave a value that is not finite.
+    """
+    if isinstance(metric, WholeSetMetric):
+        return compare_whole_set(metric, dense, pruned, values)
+    if not isinstance(metric, PerSampleMetric):
+        raise MetricError(f"metric '{metric.name}' gives neither a value per sample nor one of the whole set")
+    before = finite(metric, metric.per_sample(dense), "dense")
+    after = finite(metric, metric.per_sample(pruned), "pruned")
+    drops = np.asarray(drop(metric, before, after), dtype=np.float64)
+    return Measurement(
+        len(drops),
+        float(drops.sum()),
+        float(np.square(drops).sum()),
+        float(before.mean()),
+        float(after.mean()),
+        drops=drops if values else None,
+    )
+
+
+def compare_whole_set(metric: WholeSetMetric, dense: Batch, pruned: Batch, values: bool) -> Measurement:
+    """A whole-set metric has no value per sample; its error comes from the paired bootstrap."""
+    kept_dense, kept_pruned = metric.keep(dense), metric.keep(pruned)
+    before = finite(metric, np.array([metric.value(kept_dense)]), "dense")[0]
+    after = finite(metric, np.array([metric.value(kept_pruned)]), "pruned")[0]
+    lost = float(drop(metric, before, after))
+    samples = len(pruned)
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    draws = np.empty(BOOTSTRAP_DRAWS if values else BOOTSTRAP_DRAWS // 10)
+    for position in range(draws.size):
+        chosen = rng.integers(0, samples, samples)
+        draws[position] = drop(
+            metric,
+            metric.value({name: kept[chosen] for name, kept in kept_dense.items()}),
+            metric.value({name: kept[chosen] for name, kept in kept_pruned.items()}),
+        )
+    error = float(np.nanstd(draws))
+    return Measurement(
+        samples,
+        lost * samples,
+        error**2 * samples * (samples - 1) + lost**2 * samples,  # so that `standard_error` gives `error` back
+        float(before),
+        float(after),
+        extendable=False,
+        drops=draws if values else None,
+    )
+
+
+def finite(metric: Metric, values: Float64Array, which: str) -> Float64Array:
+    """The values, or an error that counts the broken ones."""
+    broken = values.size - int(np.isfinite(values).sum())
+    if broken:
+        raise MetricError(
+            f"metric '{metric.name}' is NaN or infinite for {broken} of {values.size} values ({which} model)"
+        )
+    return values

@@ -1,0 +1,48 @@
+"""ONNX Runtime, imported late and kept quiet, and what its failures look like on one line."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from types import ModuleType
+
+
+def runtime() -> ModuleType:
+    """The `onnxruntime` module. Its import takes 0.1 s and prints about missing GPUs, so it happens here only."""
+    loaded = sys.modules.get("onnxruntime")
+    if loaded is not None:
+        return loaded
+    with silenced():
+        import onnxruntime
+
+        # What matters comes as an exception; the log would tear the progress display.
+        onnxruntime.set_default_logger_severity(4)
+    return onnxruntime
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Keep what native code prints to file descriptors 1 and 2 out of the user's sight."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(1), os.dup(2)]
+    with tempfile.TemporaryFile() as sink:
+        try:
+            os.dup2(sink.fileno(), 1)
+            os.dup2(sink.fileno(), 2)
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, copy in enumerate(saved, start=1):
+                os.dup2(copy, number)
+                os.close(copy)
+
+
+def one_line(error: BaseException) -> str:
+    """A native error's text on one line, without its codes, short enough to read."""
+    text = " ".join(str(error).split())
+    if text.startswith("[ONNXRuntimeError] : "):
+        text = text.split(" : ", 3)[-1]
+    return text[:300] or type(error).__name__

@@ -1,0 +1,124 @@
+"""Every exception that onnxsens raises on purpose, and the exit code each ends a command with.
+
+    OnnxsensError                     1   base; on its own, a bug of ours
+    ├── EngineBugError                1   the engine contradicts a freshly saved model
+    ├── UsageError                    2   options that do not go together, unknown names
+    ├── InputError                    3   something that was handed in is unusable
+    │   ├── ModelError                3   the ONNX file
+    │   ├── DataError                 3   samples or labels
+    │   ├── MetricError               3   a metric that cannot be computed on these outputs
+    │   ├── PlanError                 3   plan.json, or a plan for another model
+    │   └── RunMismatchError          3   a run folder made from another model, data or recipe
+    ├── SetupError                    4   the machine
+    │   ├── ProviderError             4   an execution provider that is not active
+    │   ├── StorageError              4   disk full, no permission, cannot write
+    │   ├── StoreInUseError           4   another process holds the run folder
+    │   └── MissingPackageError       4   an optional package is not installed
+    ├── GoalError                     5   the goal cannot be met or decided
+    ├── VerificationFailedError       5   the plan was written, and failed its check
+    ├── LimitExceededError            6   `verify` found a limit exceeded
+    ├── IncompleteError               7   finished, but some weights could not be measured
+    └── InterruptedRunError     130/143   a signal; what was measured is saved
+
+A message is one line: what is wrong, with the value; what to do. This module knows nothing of what raises them.
+"""
+
+from typing import ClassVar
+
+
+class OnnxsensError(Exception):
+    """Base of every deliberate error; `str()` is one line for the user."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class EngineBugError(OnnxsensError):
+    """The evaluator's answer differs from that of a freshly saved model."""
+
+
+class UsageError(OnnxsensError):
+    """Options that do not go together, or an unknown name."""
+
+    exit_code = 2
+
+
+class InputError(OnnxsensError):
+    """Something that was handed in cannot be used."""
+
+    exit_code = 3
+
+
+class ModelError(InputError):
+    """The ONNX file is missing, unreadable, or holds nothing to prune."""
+
+
+class DataError(InputError):
+    """Samples or labels are missing or do not fit the model."""
+
+
+class MetricError(InputError):
+    """A metric that does not exist, raised, or does not fit outputs and labels."""
+
+
+class PlanError(InputError):
+    """A plan that breaks its schema or belongs to another model."""
+
+
+class RunMismatchError(InputError):
+    """The run folder was made from another model, data or recipe."""
+
+
+class SetupError(OnnxsensError):
+    """The machine is not ready: provider, disk, permission, package."""
+
+    exit_code = 4
+
+
+class ProviderError(SetupError):
+    """The execution provider that was asked for is not active."""
+
+
+class StorageError(SetupError):
+    """Writing failed: no space, no permission, I/O error."""
+
+
+class StoreInUseError(SetupError):
+    """Another process works in this run folder."""
+
+
+class MissingPackageError(SetupError):
+    """An optional package is needed; the message holds the install line."""
+
+
+class GoalError(OnnxsensError):
+    """The goal cannot be met, or cannot be decided with these samples."""
+
+    exit_code = 5
+
+
+class VerificationFailedError(OnnxsensError):
+    """The plan was written but did not pass its check on the hold-out split."""
+
+    exit_code = 5
+
+
+class LimitExceededError(OnnxsensError):
+    """`verify` found a drop above its limit."""
+
+    exit_code = 6
+
+
+class IncompleteError(OnnxsensError):
+    """The command finished, but some weights could not be measured."""
+
+    exit_code = 7
+
+
+class InterruptedRunError(OnnxsensError):
+    """A signal ended the run; everything measured so far is saved."""
+
+    exit_code = 130
+
+    def __init__(self, message: str, signal_number: int = 2) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number

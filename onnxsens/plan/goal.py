@@ -1,0 +1,68 @@
+"""What a plan is for: a limit on quality lost, a sparsity, or neither. And how sure one wants to be of it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from onnxsens.errors import UsageError
+
+LOOKS = 3  # how often a choice may be checked on the hold-out split
+
+
+@dataclass(frozen=True)
+class Goal:
+    """At most one kind of goal; with none, the knee of the joint front is wanted.
+
+    Args:
+        max_drop: metric to the largest drop allowed, absolute, in the metric's unit; all must hold.
+        sparsity: share of zeros over all prunable weights.
+        confidence: that a verified limit holds, e.g. 0.95; None takes the point estimate.
+    """
+
+    max_drop: Mapping[str, float] = field(default_factory=dict)
+    sparsity: float | None = None
+    confidence: float | None = 0.95
+
+    def __post_init__(self) -> None:
+        if self.max_drop and self.sparsity is not None:
+            raise UsageError("--max-drop and --sparsity exclude each other; give one of them")
+        for metric, limit in self.max_drop.items():
+            if not (math.isfinite(limit) and limit >= 0):
+                raise UsageError(f"--max-drop {metric}={limit} is not a drop; give a number of 0 or more")
+        if self.sparsity is not None and not 0 < self.sparsity < 1:
+            raise UsageError(f"--sparsity {self.sparsity} is not in (0, 1); it is the share of zeros, such as 0.5")
+        if self.confidence is not None and not 0.5 <= self.confidence < 1:
+            raise UsageError(f"--confidence {self.confidence} is not in [0.5, 1); give e.g. 0.95, or none")
+
+    @property
+    def kind(self) -> Literal["max-drop", "sparsity", "knee"]:
+        """Which kind it is."""
+        if self.max_drop:
+            return "max-drop"
+        return "knee" if self.sparsity is None else "sparsity"
+
+    def alpha(self, look: int) -> float | None:
+        """Error rate that look 1, 2, ... may spend: (1 - confidence) / 2^look, so that all looks together keep it."""
+        return None if self.confidence is None else (1 - self.confidence) / 2**look
+
+
+def parse_limits(texts: Sequence[str], option: str = "--max-drop") -> dict[str, float]:
+    """`METRIC=X`, repeated.
+
+    Raises:
+        UsageError: one is not of that form, or names a metric twice.
+    """
+    limits: dict[str, float] = {}
+    for text in texts:
+        metric, separator, number = text.rpartition("=")
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = math.nan
+        if not (separator and metric) or math.isnan(limit):
+            raise UsageError(f"{option} '{text}' is not METRIC=X; write for example {option} accuracy=0.01")
+        if metric in limits:
+            raise UsageError(f"{option} names '{metric}' twice; give one limit a metric")
+        limits[metric] = limit
+    return limits

@@ -1,0 +1,22 @@
+"""Ways to choose a level for every weight. One file each."""
+
+from onnxsens.plan.pickers.picker import Family, Ground, Levels, Picker, scaled, total_sparsity
+from onnxsens.plugins import Registry
+
+__all__ = ["MEMBERS", "Family", "Ground", "Levels", "Picker", "pickers", "scaled", "total_sparsity"]
+
+pickers: Registry[type[Picker]] = Registry(
+    "pickers",
+    "picker",
+    {
+        "blend": "onnxsens.plan.pickers.blend:Blend",
+        "erk": "onnxsens.plan.pickers.erk:Erk",
+        "lamp": "onnxsens.plan.pickers.lamp:Lamp",
+        "sweet-spotter": "onnxsens.plan.pickers.sweet_spotter:SweetSpotterPicker",
+        "top-down": "onnxsens.plan.pickers.top_down:TopDownPicker",
+        "uniform": "onnxsens.plan.pickers.uniform:Uniform",
+    },
+)
+
+# In the order in which they are asked, so that each finds the points of those before it; baselines last.
+MEMBERS = ("sweet-spotter", "top-down", "blend", "uniform", "erk", "lamp")

@@ -1,0 +1,246 @@
+"""`plan.json`: the choice with its evidence, strict in and out.
+
+Holds no times, host names or paths, so that the same run gives the same bytes. Knows records, no engine.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from onnxsens.errors import PlanError
+from onnxsens.files import write_atomically
+
+SCHEMA: Final = "onnxsens.plan/1"
+MAX_BYTES = 256 * 2**20
+
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every part of a plan: immutable, and strict about its fields."""
+
+
+class Generator(Record, frozen=True, kw_only=True):
+    """What made the plan."""
+
+    name: str
+    version: str
+    onnx: str
+    onnxruntime: str
+    numpy: str
+    provider: str
+
+
+class ModelSource(Record, frozen=True, kw_only=True):
+    """The dense model: file name without folder, SHA-256 (with external data), all parameters in the file."""
+
+    file: str
+    sha256: Sha256
+    parameters: Count
+
+
+class DataSource(Record, frozen=True, kw_only=True):
+    """Samples, and how they were split: `default_rng(seed).permutation(samples)`, hold-out first."""
+
+    sha256: Sha256
+    samples: Count
+    search: Count
+    holdout: Count
+    seed: int
+    scan_samples: Count
+
+
+class Objective(Record, frozen=True, kw_only=True):
+    """What was asked for. `confidence` null: point estimates were taken for it."""
+
+    kind: Literal["max-drop", "sparsity", "knee"]
+    max_drop: dict[str, float]
+    sparsity: float | None
+    confidence: float | None
+    search_metric: str
+
+
+class Totals(Record, frozen=True, kw_only=True):
+    """Over the planned weights; `sparsity` is zeros over their elements. Bytes are of their float32 values."""
+
+    parameters: Count
+    zeros: Count
+    sparsity: Fraction
+    macs_dense: Count | None
+    macs_nonzero: Count | None
+    bytes_dense: Count
+    bytes_zlib_dense: Count
+    bytes_zlib_pruned: Count
+
+
+class MetricQuality(Record, frozen=True, kw_only=True):
+    """One metric on the hold-out split. `drop` is positive where the pruned model is worse; `low`, `high`: 95 %.
+
+    `bound` is what the drop does not exceed at the confidence of the objective and this look. `search_drop` is what the
+    search split said of the same plan, `predicted_drop` what single-layer curves add up to.
+    """
+
+    unit: str
+    higher_is_better: bool
+    dense: float
+    pruned: float
+    drop: float
+    low: float
+    high: float
+    bound: float
+    limit: float | None
+    search_drop: float | None
+    predicted_drop: float | None
+
+
+class Quality(Record, frozen=True, kw_only=True):
+    """The check on samples that were not used for choosing. `verified` is null where there is no quality goal."""
+
+    samples: Count
+    looks: Count
+    verified: bool | None
+    metrics: dict[str, MetricQuality]
+    failures: dict[str, str]
+
+
+class Proposal(Record, frozen=True, kw_only=True):
+    """One picker's best plan for the goal, by its drops on the whole search split."""
+
+    picker: str
+    baseline: bool
+    sparsity: Fraction
+    drops: dict[str, float]
+
+
+class Choice(Record, frozen=True, kw_only=True):
+    """Which picker's plan this is, and what the others said.
+
+    `disagreement`: mean distance of the members' levels, weighted by elements; 0 where they agree.
+    """
+
+    picker: str
+    proposals: list[Proposal]
+    disagreement: float | None
+    points: Count
+    joint_runs: Count
+
+
+class PlannedWeight(Record, frozen=True, kw_only=True):
+    """One weight. `picks`: what each picker proposed. `effect`: whether zeroing all of it changes any output."""
+
+    name: str
+    op: str
+    shape: list[Count]
+    level: Fraction
+    sparsity: Fraction
+    zeros: Count
+    macs: Count | None
+    effect: bool
+    picks: dict[str, float]
+    failure: str | None
+    sha256: Sha256
+
+
+class SkippedParameters(Record, frozen=True, kw_only=True):
+    """Stored parameters that are not planned, and why: one tensor, or a row of small ones."""
+
+    name: str
+    shape: list[Count]
+    dtype: str
+    tensors: Count
+    parameters: Count
+    reason: str
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """A sparsity plan: planned and skipped parameters add up to all parameters of the model file."""
+
+    schema: Literal["onnxsens.plan/1"]
+    generator: Generator
+    model: ModelSource
+    data: DataSource
+    technique: str
+    level_kind: str
+    objective: Objective
+    totals: Totals
+    quality: Quality
+    choice: Choice
+    weights: list[PlannedWeight]
+    skipped: list[SkippedParameters]
+    changed: list[str]
+
+
+def encode(plan: Plan) -> bytes:
+    """The file's bytes: sorted keys, two spaces, no NaN, newline at the end."""
+    plain = msgspec.to_builtins(plan)
+    return (json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode(
+        "utf-8", "backslashreplace"
+    )
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Put the plan at `path`, complete or not at all."""
+    write_atomically(path, [encode(plan)])
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read a plan, refusing whatever the schema does not know.
+
+    Raises:
+        PlanError: missing, unreadable, not JSON, another schema, or inconsistent.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise PlanError(f"plan '{path}' is larger than {MAX_BYTES // 2**20} MiB; that is no plan of ours")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise PlanError(f"plan '{path}' does not exist; check the path") from None
+    except OSError as error:
+        raise PlanError(f"plan '{path}' cannot be read: {error.strerror}; check the path and permissions") from error
+    try:
+        head = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+        schema = msgspec.json.decode(head["schema"], type=str) if "schema" in head else None
+        if schema != SCHEMA:
+            raise PlanError(f"plan '{path}' has the schema '{schema}', and this onnxsens reads '{SCHEMA}'")
+        plan = msgspec.json.decode(content, type=Plan)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        raise PlanError(f"plan '{path}' is not a valid plan: {error}; it must be as onnxsens wrote it") from error
+    refuse_inconsistent(plan, path)
+    return plan
+
+
+def refuse_inconsistent(plan: Plan, path: Path) -> None:
+    """What a schema cannot say: names unique, zeros within sizes, parameters adding up."""
+    names = [weight.name for weight in plan.weights]
+    total = plan.totals.parameters + sum(row.parameters for row in plan.skipped)
+    reason = None
+    if len(set(names)) != len(names):
+        reason = "it plans a weight twice"
+    elif any(weight.zeros > size_of(weight) for weight in plan.weights):
+        reason = "it zeroes more elements than a weight has"
+    elif sum(size_of(weight) for weight in plan.weights) != plan.totals.parameters or total != plan.model.parameters:
+        reason = "its parameters do not add up"
+    elif sum(weight.zeros for weight in plan.weights) != plan.totals.zeros:
+        reason = "its zeros do not add up"
+    if reason:
+        raise PlanError(f"plan '{path}' is not a valid plan: {reason}; it must be as onnxsens wrote it")
+
+
+def size_of(weight: PlannedWeight) -> int:
+    """Elements of a planned weight."""
+    size = 1
+    for dim in weight.shape:
+        size *= dim
+    return size
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of a plan, for readers in other languages; shipped as `docs/plan.schema.json`."""
+    schema = msgspec.json.schema(Plan)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **schema}

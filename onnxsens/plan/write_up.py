@@ -1,0 +1,160 @@
+"""A chosen plan as a record: the choice, its evidence, and the account of every parameter."""
+
+from collections.abc import Mapping
+
+from onnxsens.plan.application import pruned_weights
+from onnxsens.plan.costs import compressed_bytes, remaining_macs
+from onnxsens.plan.ensemble import agreement, searching
+from onnxsens.plan.pickers import Levels
+from onnxsens.plan.planfile import (
+    SCHEMA,
+    Choice,
+    DataSource,
+    Generator,
+    MetricQuality,
+    ModelSource,
+    Objective,
+    Plan,
+    PlannedWeight,
+    Proposal,
+    Quality,
+    SkippedParameters,
+    Totals,
+)
+from onnxsens.plan.planner import Chosen, Task
+
+
+def write_up(
+    task: Task,
+    chosen: Chosen,
+    generator: Generator,
+    data: DataSource,
+    macs: Mapping[str, int] | None,
+    spent: tuple[int, int],
+) -> Plan:
+    """The plan as a record.
+
+    Args:
+        macs: per sample and weight, None where the model could not be asked.
+        spent: points and joint runs of the whole run so far.
+    """
+    scanner, best = task.scanner, chosen.best
+    levels = {weight.name: best.levels.get(weight.name, 0.0) for weight in scanner.weights}
+    new = pruned_weights(task.model, scanner.inventory, scanner.technique, levels)
+    failures = scanner.failures()
+    weights = [
+        PlannedWeight(
+            name=weight.name,
+            op=weight.operator,
+            shape=list(weight.shape),
+            level=levels[weight.name],
+            sparsity=scanner.zeros(weight, levels[weight.name]) / weight.size,
+            zeros=scanner.zeros(weight, levels[weight.name]),
+            macs=None if macs is None else macs[weight.name],
+            effect=task.effects[weight.name],
+            picks={
+                candidate.picker: candidate.levels.get(weight.name, 0.0)
+                for candidate in sorted(chosen.candidates, key=lambda candidate: candidate.picker)
+            },
+            failure=failures.get(weight.name),
+            sha256=weight.sha256,
+        )
+        for weight in scanner.weights
+    ]
+    dense = {weight.name: task.model.array(weight.name) for weight in scanner.weights}
+    sizes = {weight.name: weight.size for weight in scanner.weights if task.effects[weight.name]}
+    return Plan(
+        schema=SCHEMA,
+        generator=generator,
+        model=ModelSource(file=task.model.path.name, sha256=task.model.sha256, parameters=scanner.inventory.parameters),
+        data=data,
+        technique=scanner.technique.name,
+        level_kind=scanner.technique.level_kind,
+        objective=Objective(
+            kind=task.goal.kind,
+            max_drop=dict(task.goal.max_drop),
+            sparsity=task.goal.sparsity,
+            confidence=task.goal.confidence,
+            search_metric=task.search_metric,
+        ),
+        totals=Totals(
+            parameters=scanner.inventory.planned_parameters,
+            zeros=sum(weight.zeros for weight in weights),
+            sparsity=best.sparsity,
+            macs_dense=None if macs is None else sum(macs.values()),
+            macs_nonzero=None
+            if macs is None
+            else sum(
+                remaining_macs(macs[weight.name], sizes_of, weight.zeros)
+                for weight, sizes_of in zip(weights, (item.size for item in scanner.weights), strict=True)
+            ),
+            bytes_dense=sum(values.nbytes for values in dense.values()),
+            bytes_zlib_dense=compressed_bytes(dense.values()),
+            bytes_zlib_pruned=compressed_bytes((dense | new).values()),
+        ),
+        quality=describe_quality(task, chosen),
+        choice=Choice(
+            picker=best.picker,
+            proposals=[
+                Proposal(
+                    picker=candidate.picker,
+                    baseline=candidate.baseline,
+                    sparsity=candidate.sparsity,
+                    drops={name: m.drop for name, m in sorted(candidate.joint.measurements.items())},
+                )
+                for candidate in chosen.candidates
+            ],
+            disagreement=agreement(searching(chosen.candidates), sizes),
+            points=spent[0],
+            joint_runs=spent[1],
+        ),
+        weights=weights,
+        skipped=[
+            SkippedParameters(
+                name=row.name,
+                shape=list(row.shape),
+                dtype=row.dtype,
+                tensors=row.tensors,
+                parameters=row.parameters,
+                reason=row.reason,
+            )
+            for row in scanner.inventory.skipped
+        ],
+        changed=sorted(new),
+    )
+
+
+def predicted_drop(task: Task, levels: Levels, metric: str) -> float:
+    """What the single-layer curves add up to."""
+    return sum(
+        task.scanner.curve(weight, metric).drop_at(task.scanner.zeros(weight, levels[weight.name]) / weight.size)
+        for weight in task.scanner.weights
+        if task.effects[weight.name]
+    )
+
+
+def describe_quality(task: Task, chosen: Chosen) -> Quality:
+    """How the plan fared on the hold-out split, beside what was expected."""
+    searched = chosen.best.joint.measurements
+    return Quality(
+        samples=task.scanner.sizes["holdout"],
+        looks=chosen.looks,
+        verified=chosen.verified,
+        metrics={
+            name: MetricQuality(
+                unit=task.metrics[name].unit,
+                higher_is_better=task.metrics[name].higher_is_better,
+                dense=verdict.measurement.dense,
+                pruned=verdict.measurement.pruned,
+                drop=verdict.measurement.drop,
+                low=verdict.low,
+                high=verdict.high,
+                bound=verdict.bound,
+                limit=verdict.limit,
+                search_drop=searched[name].drop if name in searched else None,
+                predicted_drop=predicted_drop(task, chosen.best.levels, name),
+            )
+            for name, verdict in chosen.verdicts.items()
+        },
+        failures=dict(chosen.holdout.failures),
+    )

@@ -1,0 +1,58 @@
+"""A search is a conversation about levels: ask for one, be told what it costs, in the end make a pick.
+
+Generators, pure: they know no model, no store, no weight. Whoever drives one answers from wherever it likes.
+"""
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+Level: TypeAlias = float
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a probe said: the drop at a level, NaN where it could not be measured."""
+
+    level: Level
+    drop: float
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The level a search ends with, 0 for the dense weight, and why."""
+
+    level: Level
+    why: str
+
+
+Acceptance: TypeAlias = Callable[[Observed], bool]
+Conversation: TypeAlias = Generator[Level, Observed, Pick]
+
+
+class Search(Protocol):
+    """One way to look for the best level of one weight."""
+
+    @property
+    def most(self) -> int:
+        """The most levels that it asks for."""
+
+    def search(self, accepts: Acceptance | None) -> Conversation:
+        """Ask for levels, be told points, return the pick.
+
+        Args:
+            accepts: whether a drop is within the tolerance; None where there is no tolerance.
+        """
+
+
+def tolerance(limit: float) -> Acceptance:
+    """Accepted: a drop of at most `limit`. An improvement always is, a failed measurement never."""
+
+    def accepts(point: Observed) -> bool:
+        return not math.isnan(point.drop) and point.drop <= max(limit, 0.0)
+
+    return accepts
+
+
+DENSE_POINT = Observed(0.0, 0.0)

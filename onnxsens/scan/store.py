@@ -1,0 +1,261 @@
+"""`scan.db`: one row a measurement, written as it is made, so that nothing measured is measured again.
+
+SQLite, write-ahead log, every commit on disk before it counts. Knows records and numbers, no engine.
+"""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from onnxsens.engine.questions import DENSE, Answer, Measurement, SplitName
+from onnxsens.errors import RunMismatchError, StorageError
+from onnxsens.scan.identity import describe_difference
+from onnxsens.scan.lock import FolderLock
+from onnxsens.scan.points import Point
+
+FILE = "scan.db"
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE run (
+    schema_version INTEGER NOT NULL, made_by TEXT NOT NULL, identity TEXT NOT NULL, settings TEXT NOT NULL
+);
+CREATE TABLE metric (name TEXT PRIMARY KEY, source_sha256 TEXT NOT NULL);
+CREATE TABLE effect (weight TEXT PRIMARY KEY, has_effect INTEGER NOT NULL);
+CREATE TABLE point (
+    base TEXT NOT NULL, weight TEXT NOT NULL, technique TEXT NOT NULL, zeros INTEGER NOT NULL, metric TEXT NOT NULL,
+    level_asked REAL NOT NULL, level_achieved REAL NOT NULL, size INTEGER NOT NULL,
+    samples INTEGER NOT NULL, mean_drop REAL, standard_error REAL, total REAL, squares REAL, dense REAL, pruned REAL,
+    extendable INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL, failure TEXT,
+    PRIMARY KEY (base, weight, technique, zeros, metric)
+);
+CREATE TABLE joint (
+    variant TEXT NOT NULL, split TEXT NOT NULL, metric TEXT NOT NULL,
+    samples INTEGER NOT NULL, mean_drop REAL, standard_error REAL, total REAL, squares REAL, dense REAL, pruned REAL,
+    extendable INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL, failure TEXT, drops BLOB,
+    PRIMARY KEY (variant, split, metric)
+);
+"""
+MEASURED = "samples, total, squares, dense, pruned, extendable, failure"
+
+
+class Store:
+    """The measurements of one run folder, held by one process at a time.
+
+    Args:
+        folder: the run folder; it must exist.
+        identity: what a run is made from, field by field; another value of any field is refused.
+        settings: what was asked for, for people and for `plan`; not compared.
+        made_by: program and version.
+
+    Raises:
+        RunMismatchError: the folder holds a run made from something else.
+        StoreInUseError: another process works in it.
+        StorageError: it cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, str], settings: Mapping[str, object], made_by: str) -> None:
+        self.path = folder / FILE
+        self._lock = FolderLock(folder)
+        try:
+            with self._errors():
+                self._db = sqlite3.connect(self.path, isolation_level=None)
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._open(identity, settings, made_by)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database and let others in."""
+        if hasattr(self, "_db"):
+            self._db.close()
+        self._lock.release()
+
+    def claim_metrics(self, digests: Mapping[str, str]) -> None:
+        """Note which code each metric is; points of another version of it cannot be mixed in.
+
+        Raises:
+            RunMismatchError: a metric's file has changed since.
+        """
+        known = dict(self._rows("SELECT name, source_sha256 FROM metric"))
+        for name, digest in digests.items():
+            if known.get(name, digest) != digest:
+                raise RunMismatchError(
+                    f"metric '{name}' has changed since this run began; use another folder, or undo the change"
+                )
+        with self._errors():
+            self._db.executemany("INSERT OR IGNORE INTO metric VALUES (?, ?)", digests.items())
+
+    def point(self, weight: str, technique: str, zeros: int) -> tuple[dict[str, Measurement], dict[str, str]]:
+        """Measurements and failures by metric; both empty where nothing was measured."""
+        rows = self._rows(
+            f"SELECT metric, {MEASURED} FROM point WHERE base = ? AND weight = ? AND technique = ? AND zeros = ?",
+            (DENSE, weight, technique, zeros),
+        )
+        return sort_out((row[0], row[1:]) for row in rows)
+
+    def put_point(self, point: Point, seconds: float, engine: str) -> None:
+        """Keep every metric of a point, in one transaction; a longer sample replaces a shorter one."""
+        identity = (DENSE, point.weight, point.technique, point.zeros)
+        levels = (point.asked, point.sparsity, point.size)
+        rows = [
+            (*identity, metric, *levels, *columns(measured), seconds, engine, None)
+            for metric, measured in point.measurements.items()
+        ]
+        rows += [
+            (*identity, metric, *levels, *FAILED, seconds, engine, failure)
+            for metric, failure in point.failures.items()
+        ]
+        self._insert("point", rows)
+
+    def points(self, technique: str) -> list[Point]:
+        """Every point of a technique, by weight and zeros."""
+        rows = self._rows(
+            f"SELECT weight, zeros, size, level_asked, metric, {MEASURED} FROM point "
+            "WHERE base = ? AND technique = ? ORDER BY weight, zeros, metric",
+            (DENSE, technique),
+        )
+        grouped: dict[tuple[str, int, int], list[Any]] = {}
+        for row in rows:
+            grouped.setdefault((row[0], row[1], row[2]), []).append(row)
+        points = []
+        for (weight, zeros, size), group in grouped.items():
+            measurements, failures = sort_out((row[4], row[5:]) for row in group)
+            points.append(Point(weight, technique, float(group[0][3]), zeros, size, measurements, failures))
+        return points
+
+    def joint(self, variant: str, split: SplitName) -> tuple[dict[str, Measurement], dict[str, str]]:
+        """Measurements of a whole plan, with their per-sample drops where those were kept."""
+        rows = self._rows(
+            f"SELECT metric, {MEASURED}, drops FROM joint WHERE variant = ? AND split = ?", (variant, split)
+        )
+        return sort_out((row[0], row[1:]) for row in rows)
+
+    def put_joint(self, variant: str, split: SplitName, answer: Answer) -> None:
+        """Keep every metric of a joint run."""
+        rows = [
+            (variant, split, metric, *columns(measured), answer.seconds, answer.engine, None, packed(measured))
+            for metric, measured in answer.measurements.items()
+        ]
+        rows += [
+            (variant, split, metric, *FAILED, answer.seconds, answer.engine, failure, None)
+            for metric, failure in answer.failures.items()
+        ]
+        self._insert("joint", rows)
+
+    def effects(self) -> dict[str, bool]:
+        """Weights that the canary has been tried on."""
+        return {weight: bool(seen) for weight, seen in self._rows("SELECT weight, has_effect FROM effect")}
+
+    def put_effect(self, weight: str, seen: bool) -> None:
+        """Keep what the canary said."""
+        self._insert("effect", [(weight, int(seen))])
+
+    def spent(self) -> tuple[int, int, float]:
+        """Points, joint runs, and the seconds all of them took."""
+        points = self._rows("SELECT max(seconds) FROM point GROUP BY base, weight, technique, zeros")
+        joints = self._rows("SELECT max(seconds) FROM joint GROUP BY variant, split")
+        return len(points), len(joints), sum(seconds for (seconds,) in [*points, *joints])
+
+    def settings(self) -> dict[str, object]:
+        """What the run was started with."""
+        return dict(json.loads(self._rows("SELECT settings FROM run")[0][0]))
+
+    def _open(self, identity: Mapping[str, str], settings: Mapping[str, object], made_by: str) -> None:
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'run'"):
+            with self._transaction():
+                for statement in SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(
+                    "INSERT INTO run VALUES (?, ?, ?, ?)",
+                    (SCHEMA_VERSION, made_by, json.dumps(identity), json.dumps(settings)),
+                )
+            return
+        version, stored = self._rows("SELECT schema_version, identity FROM run")[0]
+        if version != SCHEMA_VERSION:
+            raise RunMismatchError(
+                f"'{self.path}' has schema {version}, and this onnxsens reads {SCHEMA_VERSION}; use another folder"
+            )
+        difference = describe_difference(json.loads(stored), identity)
+        if difference:
+            raise RunMismatchError(f"'{self.path.parent}' holds a run made with {difference}; use another folder")
+
+    def _insert(self, table: str, rows: list[tuple[object, ...]]) -> None:
+        if not rows:
+            return
+        with self._errors(), self._transaction():
+            marks = ", ".join("?" * len(rows[0]))
+            self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+
+    def _rows(self, query: str, parameters: tuple[object, ...] = ()) -> list[Any]:
+        with self._errors():
+            return self._db.execute(query, parameters).fetchall()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise StorageError(
+                f"'{self.path}' cannot be used: {error}; what was measured before is kept, "
+                "make room or choose another folder and run the same command again"
+            ) from error
+
+
+FAILED = (0, None, None, None, None, None, None, 0)
+
+
+def columns(measured: Measurement) -> tuple[object, ...]:
+    """A measurement as columns: samples, mean_drop, standard_error, total, squares, dense, pruned, extendable."""
+    return (
+        measured.samples,
+        measured.drop,
+        measured.standard_error,
+        measured.total,
+        measured.squares,
+        measured.dense,
+        measured.pruned,
+        int(measured.extendable),
+    )
+
+
+def packed(measured: Measurement) -> bytes | None:
+    """Per-sample drops as little-endian float64."""
+    return None if measured.drops is None else measured.drops.astype("<f8").tobytes()
+
+
+def sort_out(rows: Iterable[tuple[str, Sequence[Any]]]) -> tuple[dict[str, Measurement], dict[str, str]]:
+    """Rows of `MEASURED`, drops last where there are any, into measurements and failures by metric."""
+    measurements: dict[str, Measurement] = {}
+    failures: dict[str, str] = {}
+    for metric, (samples, total, squares, dense, pruned, extendable, failure, *drops) in rows:
+        if failure is not None:
+            failures[metric] = failure
+            continue
+        values = np.frombuffer(drops[0], dtype="<f8") if drops and drops[0] is not None else None
+        measurements[metric] = Measurement(samples, total, squares, dense, pruned, bool(extendable), values)
+    return measurements, failures

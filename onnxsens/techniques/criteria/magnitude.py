@@ -1,0 +1,16 @@
+"""The oldest criterion, and still the one to beat: small weights matter least."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxsens.arrays import FloatArray
+
+
+@dataclass(frozen=True)
+class Magnitude:
+    """The absolute value of a weight. Source: Han et al., NIPS 2015, arXiv:1506.02626."""
+
+    def scores(self, weight: FloatArray) -> FloatArray:
+        """`[out, in]`, at least 0, in weight units."""
+        return np.abs(weight)
