@@ -154,8 +154,7 @@ def plan(
             effects = scanner.look_for_effects()
             task = Task(scanner, bench.model, bench.metrics, bench.search_metric, goal, effects)
             chosen = Planner(task, step, resolution).choose()
-            points, joint_runs, _ = store.spent()
-            made = write_up(task, chosen, generator(bench), data_source(bench), bench.macs, (points, joint_runs))
+            made = write_up(task, chosen, generator(bench), data_source(bench), bench.macs, scanner.spent)
         write_plan(made, folder / PLAN_FILE)
         return made
 

@@ -1,13 +1,9 @@
 """`file.py:function`: samples that the user's own code yields, batch by batch.
 
 The code is trusted to run, and its behaviour is not: whatever it raises becomes one line, whatever it prints goes to
-stderr, and what it yields is checked. The file is run by path under a name of its own, so that it neither replaces an
-imported module nor stays behind as one; its folder is not searched for imports.
+stderr, and what it yields is checked.
 """
 
-import contextlib
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +16,7 @@ from onnxsens.arrays import AnyArray, TensorSpec
 from onnxsens.data.joining import join
 from onnxsens.data.source import MAX_DATA_BYTES, RawSamples, by_input, existing_file, only_input
 from onnxsens.errors import DataError
+from onnxsens.usercode import cause_of, quiet, run_file
 
 T = TypeVar("T")
 
@@ -46,13 +43,12 @@ class Function:
             raise DataError(f"'{spec}' names no function; write '{spec}:FUNCTION'")
         file, _, name = spec.rpartition(":")
         code = _UserCode(spec, existing_file(file))
-        with code.imported() as module:
-            function = getattr(module, name, None)
-            if not callable(function):
-                raise DataError(f"'{file}' has no function '{name}'; define it, or check the name")
-            numbered = enumerate(code.iterate(function), 1)
-            batches = ((f"'{spec}': batch {i}", _batch(item, inputs, f"'{spec}': batch {i}")) for i, item in numbered)
-            return join(batches, f"'{spec}'", self.max_data_bytes)
+        function = getattr(code.run(), name, None)
+        if not callable(function):
+            raise DataError(f"'{file}' has no function '{name}'; define it, or check the name")
+        numbered = enumerate(code.iterate(function), 1)
+        batches = ((f"'{spec}': batch {i}", _batch(item, inputs, f"'{spec}': batch {i}")) for i, item in numbered)
+        return join(batches, f"'{spec}'", self.max_data_bytes)
 
 
 @dataclass(frozen=True)
@@ -62,18 +58,9 @@ class _UserCode:
     spec: str
     path: Path
 
-    @contextlib.contextmanager
-    def imported(self) -> Iterator[ModuleType]:
-        """The file as a module, which is known to `sys.modules` until the block ends, as dataclasses need it to be."""
-        module = ModuleType(f"onnxsens user file {self.path.resolve()}")
-        module.__file__ = str(self.path)
-        sys.modules[module.__name__] = module
-        try:
-            # Compiled here, since the import system would read and leave a cache beside the user's file.
-            self._guarded(lambda: exec(compile(self.path.read_bytes(), self.path, "exec"), module.__dict__))
-            yield module
-        finally:
-            del sys.modules[module.__name__]
+    def run(self) -> ModuleType:
+        """The file as a module."""
+        return self._guarded(lambda: run_file(self.path))
 
     def iterate(self, function: Callable[[], Any]) -> Iterator[object]:
         """What the function yields."""
@@ -83,15 +70,11 @@ class _UserCode:
 
     def _guarded(self, action: Callable[[], T]) -> T:
         try:
-            with contextlib.redirect_stdout(sys.stderr):
+            with quiet():
                 return action()
         # Foreign code may raise anything; sys.exit() in it must not end the run with its own exit code.
         except (Exception, SystemExit) as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            lines = [frame.lineno for frame in frames if frame.filename == str(self.path)]
-            line = f" in line {lines[-1]}" if lines else ""
-            cause = " ".join([f"{type(error).__name__}:", *str(error).split()])
-            raise DataError(f"'{self.spec}' failed{line} with {cause.rstrip(':')}; mend it") from error
+            raise DataError(f"'{self.spec}' failed with {cause_of(error, self.path)}; mend it there") from error
 
 
 def _batch(item: object, inputs: Sequence[TensorSpec], where: str) -> RawSamples:

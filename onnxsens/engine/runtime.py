@@ -5,20 +5,19 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from types import ModuleType
 
 
 def runtime() -> ModuleType:
     """The `onnxruntime` module. Its import takes 0.1 s and prints about missing GPUs, so it happens here only."""
     loaded = sys.modules.get("onnxruntime")
-    if loaded is not None:
-        return loaded
-    with silenced():
-        import onnxruntime
-
-        # What matters comes as an exception; the log would tear the progress display.
-        onnxruntime.set_default_logger_severity(4)
-    return onnxruntime
+    if loaded is None:
+        with silenced():
+            loaded = import_module("onnxruntime")
+            # What matters comes as an exception; the log would tear the progress display.
+            loaded.set_default_logger_severity(4)
+    return loaded
 
 
 @contextlib.contextmanager

@@ -6,17 +6,13 @@
 returns `[n]`, or one number for the whole set; which of both it is shows when it is called. Attributes of the function
 say the rest: `higher_is_better` (True), `unit` (""), `needs_labels` (False).
 
-The file is code, and is run as such. It is compiled from the bytes that its digest is taken of, leaves no `.pyc`, and
-cannot collide with another module: its name in `sys.modules` is made from its path and content.
+The file is code, and is run as such; see `onnxsens.usercode`.
 """
 
 import hashlib
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import NoReturn, TypeVar
 
 import numpy as np
@@ -26,10 +22,9 @@ from onnxsens.errors import MetricError
 from onnxsens.metrics.batch import Batch
 from onnxsens.metrics.metric import Metric, PerSampleMetric, WholeSetMetric
 from onnxsens.plugins import unknown
+from onnxsens.usercode import cause_of, quiet, run_file
 
 Declared = TypeVar("Declared", bool, str)
-
-LONGEST_CAUSE = 300  # characters of a foreign exception that a message quotes
 
 
 @dataclass(frozen=True)
@@ -62,11 +57,12 @@ class UserFunction:
         """
         # A user's sys.exit() must not end our command, and any exception of theirs is bad input, not our bug.
         try:
-            returned = self.call(
-                {name: read_only(array) for name, array in outputs.items()},
-                {name: read_only(array) for name, array in dense.items()},
-                None if labels is None else read_only(labels),
-            )
+            with quiet():
+                returned = self.call(
+                    {name: read_only(array) for name, array in outputs.items()},
+                    {name: read_only(array) for name, array in dense.items()},
+                    None if labels is None else read_only(labels),
+                )
             found = np.asarray(returned)
         except (Exception, SystemExit) as error:
             refuse(self.spec, self.path, error)
@@ -177,7 +173,10 @@ def read_user_metric(spec: str) -> UserMetric:
         source = Path(path).read_bytes()
     except OSError as error:
         raise MetricError(f"metric '{spec}' cannot be read: {error.strerror}; check the path '{path}'") from error
-    module = run_file(spec, path, source)
+    try:
+        module = run_file(Path(path))
+    except (Exception, SystemExit) as error:
+        refuse(spec, path, error)
     call = getattr(module, function, None)
     if not callable(call):
         own = [name for name, thing in vars(module).items() if getattr(thing, "__module__", None) == module.__name__]
@@ -193,21 +192,6 @@ def read_user_metric(spec: str) -> UserMetric:
             needs_labels=attribute(spec, call, "needs_labels", False),
         )
     )
-
-
-def run_file(spec: str, path: str, source: bytes) -> ModuleType:
-    """The file as a module; MetricError where it raises."""
-    place = str(Path(path).absolute())
-    name = "onnxsens_user_metric_" + hashlib.sha256(place.encode() + b"\0" + source).hexdigest()[:16]
-    module = ModuleType(name)
-    module.__file__ = place
-    sys.modules[name] = module  # dataclasses and pickle look their module up
-    try:
-        exec(compile(source, path, "exec", dont_inherit=True), vars(module))
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        refuse(spec, path, error)
-    return module
 
 
 def attribute(spec: str, call: object, name: str, default: Declared) -> Declared:
@@ -237,9 +221,5 @@ def read_only(array: AnyArray) -> AnyArray:
 
 
 def refuse(spec: str, path: str, error: BaseException) -> NoReturn:
-    """Raise the MetricError for an exception that left the user's code: its type, text and line."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    where = f" at line {lines[-1]}" if lines else ""
-    text = " ".join(str(error).split())
-    cause = type(error).__name__ + (f": {text[:LONGEST_CAUSE]}" if text else "")
-    raise MetricError(f"metric '{spec}' raised {cause}{where}; correct it there") from error
+    """Raise the MetricError for an exception that left the user's code."""
+    raise MetricError(f"metric '{spec}' raised {cause_of(error, Path(path))}; correct it there") from error

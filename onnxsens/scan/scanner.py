@@ -91,6 +91,10 @@ class Scanner:
             (point.weight, point.zeros): point for point in store.points(technique.name)
         }
         self._effects = store.effects()
+        # What this conversation has seen. A curve is made of it alone, so that a resumed run, with the store full of
+        # points that it has not come to yet, takes the same decisions as an uninterrupted one.
+        self._asked: dict[tuple[str, int], Point] = {}
+        self._runs: set[tuple[str, SplitName]] = set()
 
     @property
     def weights(self) -> tuple[Weight, ...]:
@@ -113,6 +117,7 @@ class Scanner:
         known = self._points.get(key)
         lacking = [metric for metric in self.metrics if not self._answered(known, metric)]
         if known is not None and not lacking:
+            self._asked[key] = known
             return known
         if zeros == weight.zeros:
             return Point(weight.name, self.technique.name, level, zeros, weight.size, self._unchanged(), {})
@@ -134,7 +139,7 @@ class Scanner:
             engine = answer.engine
         point = Point(weight.name, self.technique.name, level, zeros, weight.size, measurements, failures)
         self._store.put_point(point, seconds, engine)
-        self._points[key] = point
+        self._points[key] = self._asked[key] = point
         self.observer.evaluated(f"{weight.name} at {level:.3g}", seconds)
         return point
 
@@ -151,12 +156,17 @@ class Scanner:
 
     def curve(self, weight: Weight, metric: str) -> Curve:
         """What is known of this weight so far."""
-        points = [point for (name, _), point in sorted(self._points.items()) if name == weight.name]
+        points = [point for (name, _), point in sorted(self._asked.items()) if name == weight.name]
         return curves_of(points, metric).get(weight.name, Curve(weight.name, weight.size, ()))
 
     def points(self) -> list[Point]:
-        """Everything known, by weight and zeros."""
-        return [self._points[key] for key in sorted(self._points)]
+        """Everything asked for so far, by weight and zeros."""
+        return [self._asked[key] for key in sorted(self._asked)]
+
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Points and joint runs that were asked for so far, wherever the answers came from."""
+        return len(self._asked), len(self._runs)
 
     def failures(self) -> dict[str, str]:
         """Weights with a point that could not be measured, and why."""
@@ -171,6 +181,7 @@ class Scanner:
         )
         sparsity = self.sparsity(levels)
         variant = self._variant(changes)
+        self._runs.add((variant, split))
         measurements, failures = self._store.joint(variant, split)
         lacking = tuple(metric for metric in metrics if metric not in measurements and metric not in failures)
         if lacking:

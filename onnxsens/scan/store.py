@@ -165,16 +165,6 @@ class Store:
         """Keep what the canary said."""
         self._insert("effect", [(weight, int(seen))])
 
-    def spent(self) -> tuple[int, int, float]:
-        """Points, joint runs, and the seconds all of them took."""
-        points = self._rows("SELECT max(seconds) FROM point GROUP BY base, weight, technique, zeros")
-        joints = self._rows("SELECT max(seconds) FROM joint GROUP BY variant, split")
-        return len(points), len(joints), sum(seconds for (seconds,) in [*points, *joints])
-
-    def settings(self) -> dict[str, object]:
-        """What the run was started with."""
-        return dict(json.loads(self._rows("SELECT settings FROM run")[0][0]))
-
     def _open(self, identity: Mapping[str, str], settings: Mapping[str, object], made_by: str) -> None:
         if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'run'"):
             with self._transaction():

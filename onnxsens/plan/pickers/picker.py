@@ -93,7 +93,7 @@ class TargetFamily(Family):
         self.highest = HIGHEST_SPARSITY
         self.start = 0.25
         self.stride = 0.125
-        self.precision = 1 / 64
+        self.precision = 1 / 32
 
     def propose(self, boldness: float) -> dict[str, Level]:
         """Levels that make `boldness` zeros in all, as nearly as the rule can."""

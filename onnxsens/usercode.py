@@ -1,0 +1,50 @@
+"""Runs a file that the user named, and says in one line what went wrong in it.
+
+Trusted to run, not to behave: it may raise, exit, or print. Only ever called for a file named on the command line or
+in Python; never for one that a plan or a store names.
+"""
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+LONGEST_CAUSE = 200
+
+
+def run_file(path: Path) -> ModuleType:
+    """The file as a module under a name of its own, so that it replaces nothing that is imported.
+
+    Other modules in its folder can be imported by it, after everything else on the path. Whatever it raises passes
+    through, `SystemExit` too.
+    """
+    place = path.absolute()
+    module = ModuleType(f"onnxsens_user_file_{place}")
+    module.__file__ = str(place)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    if str(place.parent) not in sys.path:
+        sys.path.append(str(place.parent))
+    try:
+        with quiet():
+            # Compiled here, since the import system would leave a cache beside the user's file.
+            exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
+    except BaseException:
+        del sys.modules[module.__name__]
+        raise
+    return module
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What the user's code prints goes to stderr: stdout holds results only."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def cause_of(error: BaseException, path: Path) -> str:
+    """`ValueError: too short at line 7`: type, text, and the last line of the user's file that it came through."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    text = " ".join(str(error).split())[:LONGEST_CAUSE]
+    return type(error).__name__ + (f": {text}" if text else "") + (f" at line {lines[-1]}" if lines else "")
