@@ -32,7 +32,7 @@ from onnxsens.plan import (
 from onnxsens.plan.planfile import DataSource, Generator
 from onnxsens.plan.verification import judge, refuse_noisy
 from onnxsens.results import Applied, Estimate, Inspection, ScanResult, Verification
-from onnxsens.scan import Observer, Scanner, Search, Store, SweetSpotter, tolerance
+from onnxsens.scan import Observer, Scanner, Search, Store, SweetSpotter, TopDown, tolerance
 from onnxsens.scan.settings import read_settings
 from onnxsens.scan.store import FILE as STORE_FILE
 from onnxsens.workbench import Options, Workbench, refuse_empty_holdout, runtime_version, with_dims
@@ -81,6 +81,9 @@ def scan(
     if len(tolerances) > 1:
         raise UsageError(f"{len(tolerances)} tolerances were given; a search looks at one metric")
     metric = next(iter(tolerances), None)
+    for name, search in searches.items():
+        if search.needs_tolerance and metric is None:
+            raise UsageError(f"{name} needs a tolerance; give --tolerance METRIC=X, or use sweet-spotter or grid")
     if metric:
         options = replace(options, search_metric=metric)
     with Workbench(model_path, options, observer=observer) as bench:
@@ -139,6 +142,7 @@ def plan(
         GoalError: the goal cannot be met, or not be decided with these samples.
         OnnxsensError: as its parts do.
     """
+    TopDown(step, resolution)  # refuses what makes no sense, before anything is opened
     if not (folder / STORE_FILE).exists():
         for name in (PLAN_FILE, PRUNED_FILE):
             if (folder / name).exists():

@@ -17,8 +17,10 @@
     ├── GoalError                     5   the goal cannot be met or decided
     ├── VerificationFailedError       5   the plan was written, and failed its check
     ├── LimitExceededError            6   `verify` found a limit exceeded
-    ├── IncompleteError               7   finished, but some weights could not be measured
-    └── InterruptedRunError     130/143   a signal; what was measured is saved
+    └── IncompleteError               7   finished, but some weights could not be measured
+
+    KeyboardInterrupt               130
+    └── TerminatedError    128 + signal   a signal that wants us gone; what was measured is saved
 
 A message is one line: what is wrong, with the value; what to do. This module knows nothing of what raises them.
 """
@@ -114,11 +116,9 @@ class IncompleteError(OnnxsensError):
     exit_code = 7
 
 
-class InterruptedRunError(OnnxsensError):
-    """A signal ended the run; everything measured so far is saved."""
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM or SIGHUP. A `KeyboardInterrupt`, so that no `except Exception` around native code swallows it."""
 
-    exit_code = 130
-
-    def __init__(self, message: str, signal_number: int = 2) -> None:
-        super().__init__(message)
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
         self.signal_number = signal_number

@@ -30,7 +30,7 @@ from onnxsens.engine import (
     fixed_batch,
     measure_macs,
 )
-from onnxsens.engine.reference import gather
+from onnxsens.engine.reference import compare, gather
 from onnxsens.errors import DataError, ModelError, UsageError
 from onnxsens.metrics import Batch, Metric, Outlook, check, look_at, make_metric
 from onnxsens.model import Inventory, Model, load_model, take_inventory
@@ -189,6 +189,9 @@ class Workbench:
         for metric in [*asked, search]:
             check(metric, batch)
             self.metrics[metric.name] = metric.resolve(batch)
+            compare(
+                self.metrics[metric.name], batch, batch, values=False
+            )  # one that fails on the dense model is useless
 
     def _telling_samples(self) -> IntArray:
         """A batch, with the samples that hold the smallest and the largest label, so that every label is checked."""

@@ -1,5 +1,6 @@
 """How a command that made a plan ends: the plan shown, and the exit code that it deserves."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from onnxsens.cli.shell import Shell
 from onnxsens.errors import IncompleteError, VerificationFailedError
 from onnxsens.plan.planfile import Plan
 from onnxsens.report import documents, terminal
+from onnxsens.report.text import inert
 
 
 def finish_plan(shell: Shell, made: Plan, written: Sequence[Path]) -> None:
@@ -18,7 +20,7 @@ def finish_plan(shell: Shell, made: Plan, written: Sequence[Path]) -> None:
     """
     shell.result(terminal.plan(made), documents.plan(made))
     if not shell.as_json and shell.verbosity >= 0:
-        shell.console(stderr=True).print("\n".join(["", *(f"wrote {path}" for path in written)]), markup=False)
+        sys.stderr.write("\n" + "".join(f"wrote {inert(str(path))}\n" for path in written))
     if made.quality.verified is False:
         raise VerificationFailedError(
             f"the plan failed its verification after {made.quality.looks} looks at the hold-out split; "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from onnxsens.errors import IncompleteError, InterruptedRunError, OnnxsensError
+from onnxsens.errors import IncompleteError, OnnxsensError, TerminatedError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -64,11 +64,11 @@ class Shell:
         if self.verbosity >= 0:
             sys.stderr.write(f"note: {inert(text)}\n")
 
-    def fail(self, error: OnnxsensError) -> int:
-        """Say what went wrong, on one line; the exit code."""
+    def fail(self, error: OnnxsensError, code: int | None = None) -> int:
+        """Say what went wrong, on one line; the exit code, the error's own unless given."""
         from onnxsens.report.text import MAX_NAME, escape, is_harmless
 
-        code = 128 + error.signal_number if isinstance(error, InterruptedRunError) else error.exit_code
+        code = error.exit_code if code is None else code
         text = "".join(character if is_harmless(character) else escape(character) for character in str(error))
         if len(text) > 10 * MAX_NAME:
             text = text[: 10 * MAX_NAME] + "..."
@@ -102,17 +102,16 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
 
 def interrupt(number: int, frame: FrameType | None) -> NoReturn:
     """A signal that wants us gone, as an exception that unwinds."""
-    raise InterruptedRunError(f"ended by {signal.Signals(number).name}", number)
+    raise TerminatedError(number)
 
 
-def guarded(shell: Shell, run: Callable[[], None]) -> int:  # noqa: PLR0911  # one return a way of ending
+def guarded(shell: Shell, run: Callable[[], None]) -> int:  # one return a way of ending
     """Run; turn every way of ending into an exit code."""
     try:
         run()
-    except KeyboardInterrupt:
-        return shell.fail(InterruptedRunError(interrupted("interrupted", shell), signal.SIGINT))
-    except InterruptedRunError as error:
-        return shell.fail(InterruptedRunError(interrupted(str(error), shell), error.signal_number))
+    except KeyboardInterrupt as error:
+        number = signal.Signals(error.signal_number if isinstance(error, TerminatedError) else signal.SIGINT)
+        return shell.fail(OnnxsensError(interrupted(number, shell)), 128 + number)
     except BrokenPipeError:
         # Whoever read our output has gone; that is no error, but Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -136,8 +135,10 @@ class OutOfMemoryError(OnnxsensError):
     exit_code = 4
 
 
-def interrupted(what: str, shell: Shell) -> str:
+def interrupted(number: signal.Signals, shell: Shell) -> str:
     """The message that ends an interrupted run."""
-    if shell.saved is None:
-        return f"{what}; nothing was written"
-    return f"{what}; everything measured is saved in '{shell.saved}', run the same command again to go on"
+    if shell.saved is None or not shell.saved.is_dir():
+        return f"ended by {number.name}; nothing was written"
+    return (
+        f"ended by {number.name}; everything measured is saved in '{shell.saved}', run the same command again to go on"
+    )

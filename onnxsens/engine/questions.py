@@ -27,7 +27,7 @@ class Question:
     """What do these changes, together, cost on these samples?
 
     Attributes:
-        changes: none at all asks for the dense model, run anew.
+        changes: none at all asks for the dense model run again, in a session that has run before.
         samples: `[start, stop)` in the order of the split.
         metrics: specs, as in `Metric.name`.
         values: whether per-sample drops are wanted too.

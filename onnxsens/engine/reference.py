@@ -59,14 +59,18 @@ class ReferenceEvaluator:
         start, stop = question.samples
         try:
             dense = self._dense_outputs(question.split, start, stop)
-            variant = self._runner.outputs(self._weights(question.changes), self._indices[question.split][start:stop])
+            indices = self._indices[question.split][start:stop]
+            if question.changes:
+                variant = self._runner.outputs(self._weights(question.changes), indices)
+            else:
+                variant = self._runner.second_outputs(indices)
             pruned = gather(list(variant), self._reading)
         except ModelError as error:
             if not question.changes:
                 raise  # the dense model itself does not run: nothing can be measured
             failures = dict.fromkeys(question.metrics, str(error))
             return Answer({}, failures, time.perf_counter() - started, self.name)
-        labels = self._runner.dataset.labels_at(self._indices[question.split][start:stop])
+        labels = self._runner.dataset.labels_at(indices)
         variant_batch = Batch(pruned=pruned, dense=dense, labels=labels, reading=self._reading)
         dense_batch = Batch(pruned=dense, dense=dense, labels=labels, reading=self._reading)
         measurements: dict[str, Measurement] = {}

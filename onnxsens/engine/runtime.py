@@ -1,6 +1,7 @@
 """ONNX Runtime, imported late and kept quiet, and what its failures look like on one line."""
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -22,7 +23,7 @@ def runtime() -> ModuleType:
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Keep what native code prints to file descriptors 1 and 2 out of the user's sight."""
+    """Keep what native code, and the Python around it, prints out of the user's sight."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [os.dup(1), os.dup(2)]
@@ -30,7 +31,8 @@ def silenced() -> Iterator[None]:
         try:
             os.dup2(sink.fileno(), 1)
             os.dup2(sink.fileno(), 2)
-            yield
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                yield
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -74,7 +74,10 @@ def test_endless_batches_stop_at_the_size_limit(tmp_path: Path) -> None:
         ("1 / 0", "failed with ZeroDivisionError: division by zero at line 3; mend it there"),
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("raise SystemExit(0)", "failed with SystemExit: 0 at line 3"),
-        ("def batches():\n    yield ones, None\n    raise ValueError('one\\ntwo')", "failed with ValueError: one two at line 5;"),
+        (
+            "def batches():\n    yield ones, None\n    raise ValueError('one\\ntwo')",
+            "failed with ValueError: one two at line 5;",
+        ),
         ("def batches(path): yield ones, None", "TypeError: batches() missing 1 required"),
         ("def batches(): return 3", "TypeError: 'int' object is not iterable"),
         ("def batches(): return\n", "TypeError: 'NoneType' object is not iterable"),

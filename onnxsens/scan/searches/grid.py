@@ -1,6 +1,7 @@
 """Every level of a fixed list: whole curves, no decisions."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from onnxsens.errors import UsageError
 from onnxsens.scan.searches.search import Acceptance, Conversation, Level, Pick
@@ -15,6 +16,8 @@ class Grid:
     Args:
         levels: each in (0, 1].
     """
+
+    needs_tolerance: ClassVar[bool] = False
 
     levels: tuple[Level, ...] = NINE
 

@@ -6,7 +6,7 @@ Generators, pure: they know no model, no store, no weight. Whoever drives one an
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 Level: TypeAlias = float
 
@@ -33,6 +33,8 @@ Conversation: TypeAlias = Generator[Level, Observed, Pick]
 
 class Search(Protocol):
     """One way to look for the best level of one weight."""
+
+    needs_tolerance: ClassVar[bool]
 
     @property
     def most(self) -> int:

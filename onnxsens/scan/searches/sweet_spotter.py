@@ -7,6 +7,7 @@ r = 1 / (1 - s): half the weights of 90 % and of 99 % are as far apart as they s
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from onnxsens.errors import UsageError
 from onnxsens.scan.searches.search import DENSE_POINT, Acceptance, Conversation, Level, Observed, Pick
@@ -48,6 +49,8 @@ class SweetSpotter:
         resolution: how narrow the bracket becomes, in units of the level.
         cap: how many levels may be asked for.
     """
+
+    needs_tolerance: ClassVar[bool] = False
 
     per_decade: int = 5
     resolution: float = 0.01

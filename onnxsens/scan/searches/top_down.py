@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from onnxsens.errors import UsageError
 from onnxsens.scan.searches.search import Acceptance, Conversation, Level, Pick
@@ -19,6 +20,8 @@ class TopDown:
         resolution: how narrow the bracket between accepted and rejected becomes; `step` or more refines nothing.
     """
 
+    needs_tolerance: ClassVar[bool] = True
+
     step: float = 0.05
     resolution: float = 0.01
 
@@ -34,13 +37,9 @@ class TopDown:
         return math.ceil(1 / self.step) + max(0, math.ceil(math.log2(self.step / self.resolution)))
 
     def search(self, accepts: Acceptance | None) -> Conversation:
-        """At most `1 / step + log2(step / resolution)` levels are asked for, each rounded up.
-
-        Raises:
-            UsageError: there is no tolerance; Top-Down cannot tell when to stop.
-        """
+        """At most `1 / step + log2(step / resolution)` levels are asked for, each rounded up."""
         if accepts is None:
-            raise UsageError("top-down needs a tolerance; give --tolerance METRIC=X, or use sweet-spotter or grid")
+            raise ValueError("Top-Down cannot tell when to stop without a tolerance")
         rejected: Level | None = None
         for level in descending(self.step):
             point = yield level

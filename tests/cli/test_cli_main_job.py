@@ -1,0 +1,285 @@
+"""From a model to a checked plan, on a model small enough to do it many times."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from commands import ROOT, document, onnxsens
+from networks import convolutional, samples_file, saved, with_dead_weight
+from onnx import numpy_helper
+
+GOAL = ("--max-drop", "kl=0.05")
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model and 400 samples."""
+    folder = tmp_path_factory.mktemp("task")
+    return saved(convolutional(), folder / "m.onnx"), samples_file(folder / "d.npz", (2, 8, 8), 5, samples=400)
+
+
+@pytest.fixture(scope="module")
+def finished(task: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder, made without interruption."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    done = onnxsens("auto", task[0], "-d", task[1], *GOAL, "-o", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def initializers(path: Path) -> dict[str, np.ndarray]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer}
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    result: np.ndarray = exponents / exponents.sum(axis=1, keepdims=True)
+    return result
+
+
+def test_the_plan_says_what_the_pruned_model_is(task: tuple[Path, Path], finished: Path) -> None:
+    made = json.loads((finished / "plan.json").read_text())
+    before, after = initializers(task[0]), initializers(finished / "pruned.onnx")
+    for weight in made["weights"]:
+        assert int((after[weight["name"]] == 0).sum()) == weight["zeros"]
+    assert {name for name in before if before[name].tobytes() != after[name].tobytes()} == set(made["changed"])
+    assert made["totals"]["zeros"] == sum(weight["zeros"] for weight in made["weights"])
+    assert sum(row["parameters"] for row in made["skipped"]) + made["totals"]["parameters"] == sum(
+        value.size for value in before.values()
+    )
+
+
+def test_the_pruned_model_has_the_quality_that_the_plan_states_in_a_plain_session(
+    task: tuple[Path, Path], finished: Path
+) -> None:
+    made = json.loads((finished / "plan.json").read_text())
+    data = np.load(task[1])
+    order = np.random.default_rng(made["data"]["seed"]).permutation(made["data"]["samples"])
+    x = data["x"][order[: made["data"]["holdout"]]]
+    outputs = [
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        for path in (task[0], finished / "pruned.onnx")
+    ]
+    p, q = map(softmax, outputs)
+    kl = made["quality"]["metrics"]["kl"]
+    assert kl["pruned"] == pytest.approx((p * np.log(p / q)).sum(1).mean(), rel=1e-5)
+    assert kl["bound"] <= kl["limit"] == 0.05
+    assert made["quality"]["verified"] is True
+    assert made["totals"]["sparsity"] > 0.1
+
+
+def test_the_same_command_again_measures_nothing_and_gives_the_same_bytes(
+    task: tuple[Path, Path], finished: Path
+) -> None:
+    before = (finished / "plan.json").read_bytes()
+    done = onnxsens("auto", task[0], "-d", task[1], *GOAL, "-o", finished, "-v")
+    assert done.returncode == 0
+    assert "zeros:" not in done.stderr
+    assert (finished / "plan.json").read_bytes() == before
+
+
+def rows_of(folder: Path) -> dict[tuple[object, ...], int]:
+    """Row ids of all measurements; a row that is written again gets another one."""
+    database = sqlite3.connect(folder / "scan.db")
+    try:
+        points = database.execute("SELECT weight, zeros, metric, rowid FROM point").fetchall()
+        joints = database.execute("SELECT variant, split, metric, rowid FROM joint").fetchall()
+    finally:
+        database.close()
+    return {tuple(row[:-1]): row[-1] for row in [*points, *joints]}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_in_the_same_plan(
+    task: tuple[Path, Path], finished: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "onnxsens", "auto", task[0], "-d", task[1], *GOAL, "-o", folder]
+    seen: dict[tuple[object, ...], int] = {}
+    endings = []
+    for wanted in (3, 40, 90):
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        wait_for_rows(folder, wanted, process)
+        process.send_signal(number)
+        _, message = process.communicate(timeout=60)
+        endings.append(process.returncode)
+        rows = rows_of(folder)
+        assert seen.items() <= rows.items()
+        seen = rows
+        if number is not signal.SIGKILL and process.returncode:
+            assert message.splitlines()[-1].startswith(f"error: ended by {number.name}; everything measured is saved")
+    assert endings[0] == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert seen.items() <= rows_of(folder).items()
+    assert (folder / "plan.json").read_bytes() == (finished / "plan.json").read_bytes()
+    assert (folder / "pruned.onnx").read_bytes() == (finished / "pruned.onnx").read_bytes()
+    assert not [path for path in folder.iterdir() if path.suffix == ".part"]
+
+
+def wait_for_rows(folder: Path, wanted: int, process: "subprocess.Popen[str]") -> None:
+    for _ in range(3000):
+        if process.poll() is not None:
+            return
+        try:
+            if (folder / "scan.db").exists() and len(rows_of(folder)) >= wanted:
+                return
+        except sqlite3.OperationalError:
+            pass  # the tables are just being made
+        time.sleep(0.01)
+    raise AssertionError(f"not {wanted} rows in 30 s")
+
+
+def test_a_sparsity_goal_is_met_to_the_element_and_not_called_verified(task: tuple[Path, Path], tmp_path: Path) -> None:
+    made = document("auto", task[0], "-d", task[1], "--sparsity", "0.4", "-o", tmp_path)
+    planned = made["totals"]["parameters"]
+    assert 0.4 * planned <= made["totals"]["zeros"] <= 0.4 * planned + len(made["weights"])
+    assert made["quality"]["verified"] is None
+    assert {proposal["picker"] for proposal in made["choice"]["proposals"]} >= {"top-down", "uniform", "erk", "lamp"}
+
+
+def test_without_a_goal_the_knee_is_taken(task: tuple[Path, Path], tmp_path: Path) -> None:
+    made = document("auto", task[0], "-d", task[1], "-o", tmp_path)
+    assert made["objective"]["kind"] == "knee"
+    assert 0.05 < made["totals"]["sparsity"] < 0.96
+    assert made["quality"]["verified"] is None
+
+
+def test_several_limits_all_hold(task: tuple[Path, Path], tmp_path: Path) -> None:
+    limits = ("--max-drop", "kl=0.05", "--max-drop", "agreement=0.15", "--max-drop", "f1=0.3")
+    made = document("auto", task[0], "-d", task[1], *limits, "-o", tmp_path)
+    metrics = made["quality"]["metrics"]
+    assert set(metrics) == {"kl", "agreement", "f1"}
+    assert all(item["bound"] <= item["limit"] for item in metrics.values())
+
+
+def test_no_labels_and_random_samples_are_enough_for_kl(task: tuple[Path, Path], tmp_path: Path) -> None:
+    made = document("auto", task[0], "-d", "random:256", *GOAL, "-o", tmp_path)
+    assert made["quality"]["verified"] is True
+    assert set(made["quality"]["metrics"]) == {"kl"}
+
+
+def test_stages_one_by_one_give_what_auto_gives(task: tuple[Path, Path], finished: Path, tmp_path: Path) -> None:
+    run, pruned = tmp_path / "run", tmp_path / "pruned.onnx"
+    points = document("scan", task[0], "-d", task[1], "--metric", "kl", "--levels", "0.5,0.9", "-o", run)["points"]
+    assert len(points) == 8
+    document("plan", run, *GOAL)
+    assert (run / "plan.json").read_bytes() == (finished / "plan.json").read_bytes()
+    document("apply", task[0], run / "plan.json", "-o", pruned)
+    assert pruned.read_bytes() == (finished / "pruned.onnx").read_bytes()
+    verified = document("verify", task[0], run / "plan.json", "-d", task[1])
+    assert verified["holds"] is True
+    assert verified["split"] == "holdout"
+    stated = json.loads((run / "plan.json").read_text())["quality"]["metrics"]["kl"]
+    assert verified["metrics"]["kl"]["drop"] == pytest.approx(stated["drop"])
+
+
+def test_a_limit_that_is_exceeded_ends_verify_with_6(task: tuple[Path, Path], finished: Path) -> None:
+    done = onnxsens("verify", task[0], finished / "plan.json", "-d", task[1], "--max-drop", "kl=0.0001")
+    assert done.returncode == 6
+    assert "EXCEEDED" in done.stdout
+    assert done.stderr.startswith("error: the plan exceeds its limit in kl")
+
+
+def test_verify_on_other_samples_uses_all_of_them(task: tuple[Path, Path], finished: Path) -> None:
+    verified = document("verify", task[0], finished / "plan.json", "-d", "random:100", "--max-drop", "kl=5")
+    assert (verified["split"], verified["samples"]) == ("all", 100)
+
+
+def test_a_plan_can_be_carried_to_a_later_checkpoint_by_name(finished: Path, tmp_path: Path) -> None:
+    later = saved(convolutional(seed=9), tmp_path / "later.onnx")
+    refused = onnxsens("apply", later, finished / "plan.json", "-o", tmp_path / "out.onnx")
+    assert refused.returncode == 3
+    assert "the plan is for another model" in refused.stderr
+    assert not (tmp_path / "out.onnx").exists()
+    document("apply", later, finished / "plan.json", "-o", tmp_path / "out.onnx", "--by-name")
+    zeros = {weight["name"]: weight["zeros"] for weight in json.loads((finished / "plan.json").read_text())["weights"]}
+    after = initializers(tmp_path / "out.onnx")
+    assert {name: int((after[name] == 0).sum()) for name in zeros} == zeros
+
+
+def test_a_weight_without_effect_stays_dense_and_says_so(tmp_path: Path) -> None:
+    model = saved(with_dead_weight(), tmp_path / "m.onnx")
+    data = samples_file(tmp_path / "d.npz", (6,), 3, samples=400)
+    made = document("auto", model, "-d", data, "--max-drop", "kl=0.5", "-o", tmp_path / "run")
+    by_name = {weight["name"]: weight for weight in made["weights"]}
+    assert by_name["dead"]["effect"] is False and by_name["dead"]["zeros"] == 0
+    assert by_name["live"]["effect"] is True
+
+
+def test_points_that_cannot_be_measured_end_with_7_and_the_rest_is_done(
+    task: tuple[Path, Path], tmp_path: Path
+) -> None:
+    code = tmp_path / "mine.py"
+    code.write_text(
+        "import numpy as np\n"
+        "def score(outputs, dense, labels):\n"
+        "    far = np.abs(outputs['logits'] - dense['logits']).mean()\n"
+        "    return np.full(len(outputs['logits']), np.nan if far > 1.5 else -far)\n"
+    )
+    done = onnxsens(
+        "scan", task[0], "-d", task[1], "--metric", f"{code}:score", "--metric", "kl", "-o", tmp_path / "run", "--json"
+    )
+    assert done.returncode == 7
+    result = json.loads(done.stdout)
+    assert "could not be measured" in done.stderr
+    assert "is NaN or infinite" in next(iter(result["failures"].values()))
+    assert any(point["measurements"].get("kl") for point in result["points"] if point["failures"])
+
+
+def test_a_dry_run_says_how_long_and_writes_nothing(task: tuple[Path, Path], tmp_path: Path) -> None:
+    auto = document("auto", task[0], "-d", task[1], *GOAL, "-o", tmp_path / "run", "--dry-run")
+    scan = document("scan", task[0], "-d", task[1], "-o", tmp_path / "run", "--dry-run")
+    assert auto["points"] > scan["points"] == 4 * 9
+    assert auto["seconds"] > 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_code_is_never_started_from_a_store(task: tuple[Path, Path], tmp_path: Path) -> None:
+    code = tmp_path / "mine.py"
+    trace = tmp_path / "ran"
+    code.write_text(
+        "import pathlib, numpy as np\n"
+        f"pathlib.Path({str(trace)!r}).touch()\n"
+        "def batches():\n"
+        "    rng = np.random.default_rng(0)\n"
+        "    for _ in range(4):\n"
+        "        yield {'x': rng.standard_normal((100, 2, 8, 8), dtype=np.float32)}, None\n"
+    )
+    run = tmp_path / "run"
+    document("scan", task[0], "-d", f"{code}:batches", "--metric", "kl", "--levels", "0.5", "-o", run)
+    assert trace.exists()
+    trace.unlink()
+    refused = onnxsens("plan", run, *GOAL)
+    assert refused.returncode == 2
+    assert "comes from code" in refused.stderr.replace("come from code", "comes from code")
+    assert not trace.exists()
+    document("plan", run, *GOAL, "-d", f"{code}:batches")
+    assert trace.exists()
+
+
+def test_progress_is_quiet_without_a_terminal_and_stdout_holds_the_result_alone(
+    task: tuple[Path, Path], finished: Path, tmp_path: Path
+) -> None:
+    done = onnxsens("auto", task[0], "-d", task[1], *GOAL, "-o", finished, "-q")
+    assert (done.stdout, done.stderr) == ("", "")
+    plain = onnxsens("auto", task[0], "-d", task[1], *GOAL, "-o", finished, NO_COLOR="1")
+    assert "\x1b" not in plain.stdout + plain.stderr
+    assert "verified at 95% confidence" in plain.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_error(task: tuple[Path, Path]) -> None:
+    shell = f"{sys.executable} -m onnxsens inspect {task[0]} --json | head -c 1"
+    done = subprocess.run(
+        ["bash", "-c", shell], capture_output=True, text=True, cwd=ROOT, env=os.environ | {}, check=False
+    )
+    assert "Traceback" not in done.stderr
