@@ -3,7 +3,6 @@
 Every function reads files and leaves files or records; none prints.
 """
 
-import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -30,9 +29,10 @@ from onnxsens.plan import (
     write_up,
 )
 from onnxsens.plan.planfile import DataSource, Generator
+from onnxsens.plan.planner import TYPICAL_JOINT_RUNS, typical_levels
 from onnxsens.plan.verification import judge, refuse_noisy
 from onnxsens.results import Applied, Estimate, Inspection, ScanResult, Verification
-from onnxsens.scan import Observer, Scanner, Search, Store, SweetSpotter, TopDown, tolerance
+from onnxsens.scan import Observer, Scanner, Search, Store, TopDown, tolerance
 from onnxsens.scan.settings import read_settings
 from onnxsens.scan.store import FILE as STORE_FILE
 from onnxsens.workbench import Options, Workbench, refuse_empty_holdout, runtime_version, with_dims
@@ -41,7 +41,6 @@ PLAN_FILE = "plan.json"
 PRUNED_FILE = "pruned.onnx"
 STEP = 0.05
 RESOLUTION = 0.01
-TYPICAL_JOINT_RUNS = 50
 
 
 def inspect(model_path: str | Path, dims: Mapping[str, int] | None = None) -> Inspection:
@@ -253,8 +252,7 @@ def estimate(
             refuse_empty_holdout(bench)
             refuse_undecidable(bench.metrics, goal, bench.sizes["holdout"], options.holdout)
             joint_runs = TYPICAL_JOINT_RUNS
-            bisections = max(0, math.ceil(math.log2(step / resolution)))
-            levels = math.ceil(0.7 / step) + bisections + SweetSpotter().cap
+            levels = typical_levels(step, resolution)
         points = weights * levels
         samples = points * min(options.scan_samples, bench.sizes["search"]) + joint_runs * bench.sizes["search"]
         return Estimate(weights, points, joint_runs, samples * bench.seconds_per_sample)

@@ -19,6 +19,7 @@ from onnxsens.errors import IncompleteError, OnnxsensError, TerminatedError
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+UNWRAPPED = 200  # columns
 BUG = "this is a bug of ours; run again with --debug and report what it prints"
 
 
@@ -47,7 +48,10 @@ class Shell:
         """A rich console; without colour where asked, or where NO_COLOR is set."""
         from rich.console import Console
 
-        return Console(stderr=stderr, no_color=True if not self.color else None, highlight=False, soft_wrap=False)
+        # Without a terminal there is no edge to wrap at; whoever reads a log wants whole lines.
+        stream = sys.stderr if stderr else sys.stdout
+        width = None if stream.isatty() or "COLUMNS" in os.environ else UNWRAPPED
+        return Console(stderr=stderr, no_color=True if not self.color else None, highlight=False, width=width)
 
     def result(self, shown: "RenderableType", document: Any) -> None:
         """The command's result: for people, or as the one JSON document."""

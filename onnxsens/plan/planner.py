@@ -1,17 +1,23 @@
 """From a scan to a plan: choose, look at the hold-out split, tighten and choose again."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onnxsens.arrays import FloatArray
+from onnxsens.engine import Measurement
 from onnxsens.errors import GoalError
 from onnxsens.metrics import Metric
 from onnxsens.model import Model, Weight
 from onnxsens.plan.ensemble import Accepts, Candidate, Ensemble
 from onnxsens.plan.goal import LOOKS, Goal
 from onnxsens.plan.pickers import Ground, Levels
+from onnxsens.plan.pickers.sweet_spotter import SweetSpotterPicker
 from onnxsens.plan.verification import Verdict, judge, predicted_bound
 from onnxsens.scan import Joint, Scanner
+
+TYPICAL_JOINT_RUNS = 50
+LEAST_SHARE = 0.25  # of the search metric's drop that is left to the next choice after a failed look
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,12 @@ class Task:
         return values
 
 
+def typical_levels(step: float, resolution: float) -> int:
+    """How many levels the searches ask of a weight on a typical curve: Top-Down stops past the middle."""
+    bisections = max(0, math.ceil(math.log2(step / resolution)))
+    return math.ceil(0.7 / step) + bisections + SweetSpotterPicker.cap
+
+
 class Planner:
     """Chooses a level for every weight and checks the choice.
 
@@ -72,6 +84,7 @@ class Planner:
             raise GoalError("no weight has any effect on the outputs of these samples; use samples of the real task")
         ground = Ground(task.scanner, live, task.matrix, task.search_metric, step, resolution)
         self._ensemble = Ensemble(ground, self._measure)
+        self._expected = len(live) * typical_levels(step, resolution) + TYPICAL_JOINT_RUNS
 
     def choose(self) -> Chosen:
         """The plan for the goal, checked on the hold-out split.
@@ -81,7 +94,7 @@ class Planner:
         """
         if self._task.goal.kind == "max-drop":
             return self._choose_within()
-        self._scanner.observer.stage("joint runs", 60)
+        self._scanner.observer.stage("choice", self._expected)
         if self._task.goal.sparsity is not None:
             candidates = self._ensemble.at(self._task.goal.sparsity)
         else:
@@ -89,28 +102,47 @@ class Planner:
         return self._look(candidates, 1, None)
 
     def _choose_within(self) -> Chosen:
-        """At most three looks; a failed one tightens the limits by what was missing."""
+        """At most three looks, each but the first with limits tightened by what was missing in the one before."""
         goal = self._task.goal
         limits = dict(goal.max_drop)
         chosen: Chosen | None = None
         for look in range(1, LOOKS + 1):
-            self._scanner.observer.stage(f"choice {look}" if look > 1 else "choice", 60)
+            again = f"choice {look}" if look > 1 else "choice"
+            self._scanner.observer.stage(again, self._expected if look == 1 else TYPICAL_JOINT_RUNS)
             candidates = self._ensemble.within(self._accepts(limits, look))
             if not candidates or candidates[0].sparsity == 0:
                 break
             chosen = self._look(candidates, look, verified=False)
-            if all(name in chosen.verdicts and chosen.verdicts[name].holds for name in limits):
+            if all(name in chosen.verdicts and chosen.verdicts[name].holds for name in goal.max_drop):
                 return self._look(candidates, look, verified=True)
-            for name, limit in limits.items():
-                gap = chosen.verdicts[name].bound - goal.max_drop[name] if name in chosen.verdicts else 0.0
-                if gap > 0:
-                    limits[name] = min(limit, self._predicted(chosen.best.joint, name, look)) - gap
+            limits = self._tightened(limits, chosen, look + 1)
         if chosen is None:
             raise GoalError(
                 f"no plan keeps {self._limits_text()} on the search split, not even the mildest; "
                 "allow a larger drop, or give more samples"
             )
         return chosen
+
+    def _tightened(self, limits: Mapping[str, float], failed: Chosen, look: int) -> dict[str, float]:
+        """Limits for the next choice: less by what was missing, and a cap on the search metric.
+
+        The cap makes the next plan milder also where the goal's metric is too coarse to tell: a plan may lose no
+        sample of two hundred on the search split, and three on the hold-out split.
+        """
+        tighter = dict(limits)
+        allowed_share = 1.0
+        for name, limit in self._task.goal.max_drop.items():
+            verdict = failed.verdicts.get(name)
+            if verdict is None or verdict.holds:
+                continue
+            gap = verdict.bound - limit
+            tighter[name] = max(limits[name] - gap, self._predicted_dense(name, look))
+            allowed_share = min(allowed_share, max(limit / verdict.bound, LEAST_SHARE))
+        searched = failed.best.joint.measurements.get(self._task.search_metric)
+        if searched is not None:
+            cap = searched.drop * allowed_share
+            tighter[self._task.search_metric] = min(cap, tighter.get(self._task.search_metric, cap))
+        return tighter
 
     def _look(self, candidates: list[Candidate], look: int, verified: bool | None) -> Chosen:
         joint = self._scanner.joint(candidates[0].levels, "holdout", self._scanner.metrics)
@@ -122,19 +154,29 @@ class Planner:
         return self._scanner.joint(levels, "search", self._scanner.metrics)
 
     def _accepts(self, limits: Mapping[str, float], look: int) -> Accepts:
-        """Good enough on the search split to be expected to pass the look on the hold-out split."""
+        """Good enough on the search split to be expected to pass the look on the hold-out split.
+
+        A limit on a metric that is not the goal's is a cap on what was measured, with no margin.
+        """
+        goals = self._task.goal.max_drop
+
+        def loss(joint: Joint, name: str) -> float:
+            measured = joint.measurements[name]
+            return self._predicted(name, measured, look) if name in goals else measured.drop
 
         def accepts(joint: Joint) -> bool:
-            return all(
-                name in joint.measurements and self._predicted(joint, name, look) <= limit
-                for name, limit in limits.items()
-            )
+            return all(name in joint.measurements and loss(joint, name) <= limit for name, limit in limits.items())
 
         return accepts
 
-    def _predicted(self, joint: Joint, name: str, look: int) -> float:
+    def _predicted(self, name: str, measured: Measurement, look: int) -> float:
         samples = self._scanner.sizes["holdout"]
-        return predicted_bound(self._task.metrics[name], joint.measurements[name], samples, self._task.goal.alpha(look))
+        return predicted_bound(self._task.metrics[name], measured, samples, self._task.goal.alpha(look))
+
+    def _predicted_dense(self, name: str, look: int) -> float:
+        """What the bound of a plan that loses nothing is expected to be."""
+        samples = self._scanner.sizes["search"]
+        return self._predicted(name, Measurement(samples, 0.0, 0.0, 0.0, 0.0), look)
 
     def _limits_text(self) -> str:
         return " and ".join(

@@ -14,14 +14,14 @@ from onnxsens.results import Applied, Diagnosis, Estimate, Inspection, ScanResul
 LEFT, RIGHT, FOLDED = "left", "right", "folded"
 
 
-def table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> Table:
-    """A plain table; text from files has been made inert before."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="bold", pad_edge=False)
+def table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> Group:
+    """A plain table under its title; text from files has been made inert before."""
+    made = Table(box=None, header_style="bold", pad_edge=False)
     for name, kind in columns:
         made.add_column(name, justify="right" if kind == RIGHT else "left", overflow="fold", no_wrap=kind != FOLDED)
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
-    return made
+    return Group(Text(title, style="bold"), made)
 
 
 def inspection(result: Inspection, sort: str) -> RenderableType:

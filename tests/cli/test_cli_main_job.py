@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 from commands import ROOT, document, onnxsens
-from networks import convolutional, samples_file, saved, with_dead_weight
+from networks import convolutional, samples_file, saved, tied, with_dead_weight
 from onnx import numpy_helper
 
 GOAL = ("--max-drop", "kl=0.05")
@@ -234,6 +234,23 @@ def test_points_that_cannot_be_measured_end_with_7_and_the_rest_is_done(
     assert "could not be measured" in done.stderr
     assert "is NaN or infinite" in next(iter(result["failures"].values()))
     assert any(point["measurements"].get("kl") for point in result["points"] if point["failures"])
+
+
+def test_an_output_of_values_is_judged_without_classes(tmp_path: Path) -> None:
+    proto = tied()
+    proto.graph.output[0].name = proto.graph.node[-1].output[0] = "y"
+    model = saved(proto, tmp_path / "m.onnx")
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 6), dtype=np.float32)
+    labels = rng.standard_normal((300, 3), dtype=np.float32)
+    np.savez(tmp_path / "d.npz", x=x, labels=labels)
+    by_default = document("auto", model, "-d", tmp_path / "d.npz", "-o", tmp_path / "default")
+    assert set(by_default["quality"]["metrics"]) == {"sqnr", "dense-mse"}
+    limits = ("--max-drop", "mse=0.1", "--max-drop", "cosine=0.05")
+    made = document("auto", model, "-d", tmp_path / "d.npz", *limits, "-o", tmp_path / "run")
+    metrics = made["quality"]["metrics"]
+    assert metrics["mse"]["bound"] <= 0.1 and metrics["cosine"]["bound"] <= 0.05
+    assert made["totals"]["zeros"] > 0
 
 
 def test_a_dry_run_says_how_long_and_writes_nothing(task: tuple[Path, Path], tmp_path: Path) -> None:
