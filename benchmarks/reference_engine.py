@@ -2,7 +2,7 @@
 
     python benchmarks/reference_engine.py [--rounds 9] [--samples 2000]
 
-Baseline: one ready `InferenceSession` of the dense model, `run` on every batch, nothing else. Engine: a question about one
+Baseline: one ready `InferenceSession` of the dense model, `run` on every batch, nothing else. Engine: a question about
 one weight, which makes a session, prunes, runs the same batches, and computes accuracy and KL. Both take turns, so that
 a machine that changes its speed changes it for both; the ratio is taken pair by pair.
 """
