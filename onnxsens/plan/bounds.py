@@ -14,13 +14,12 @@ and the upper bound of level 1 - alpha is the d above the estimate at which T(d)
 """
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
-from onnxsens.arrays import Float64Array, IntArray
+from onnxsens.arrays import Float64Array
 
 RESAMPLED_AT_ONCE = 4_000_000  # indices and their values: 64 MB
 
@@ -137,20 +136,6 @@ def resampled_means(drops: Float64Array, rng: np.random.Generator, resamples: in
         count = min(rows, resamples - start)
         means[start : start + count] = drops[rng.integers(drops.size, size=(count, drops.size))].mean(axis=1)
     return means
-
-
-def bootstrap_statistic(
-    indices_value: Callable[[IntArray], float], samples: int, rng: np.random.Generator, resamples: int = 1_000
-) -> Float64Array:
-    """`[resamples]`: a statistic of the whole set on resampled sets, for quantiles of your own.
-
-    Args:
-        indices_value: the statistic of the samples with these indices, `[samples]`, which may repeat.
-        samples: how many there are, at least 1.
-        rng: draws the resamples.
-        resamples: how many.
-    """
-    return np.array([indices_value(rng.integers(samples, size=samples)) for _ in range(resamples)], dtype=np.float64)
 
 
 def normal_quantile(alpha: float) -> float:

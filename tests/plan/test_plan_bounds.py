@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from onnxsens.arrays import IntArray
 from onnxsens.plan.bounds import (
     bootstrap_interval,
-    bootstrap_statistic,
     bootstrap_upper,
     samples_needed,
     smallest_limit,
@@ -228,18 +226,3 @@ def test_the_bootstrap_of_many_samples_stays_below_100_mb() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 100e6
-
-
-def test_a_statistic_is_resampled_by_index() -> None:
-    drops = np.random.default_rng(0).normal(size=400)
-    seen: list[IntArray] = []
-
-    def mean(indices: IntArray) -> float:
-        seen.append(indices)
-        return float(drops[indices].mean())
-
-    values = bootstrap_statistic(mean, 400, np.random.default_rng(1), 500)
-    assert values.shape == (500,)
-    assert values.dtype == np.float64
-    assert all(indices.shape == (400,) and indices.min() >= 0 and indices.max() < 400 for indices in seen)
-    assert values.std() == pytest.approx(drops.std() / 20, rel=0.1)

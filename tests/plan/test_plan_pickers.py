@@ -1,7 +1,6 @@
 """Pickers: arithmetic that can be checked by hand, and laws that all keep."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ from networks import convolutional, saved
 
 from onnxsens.model import load_model, take_inventory
 from onnxsens.plan.ensemble import agreement, boldest
-from onnxsens.plan.pickers import MEMBERS, Ground, pickers, scaled, total_sparsity
+from onnxsens.plan.pickers import MEMBERS, Ground, Picker, pickers, scaled
+from onnxsens.plan.pickers.contract import PickerContract
 from onnxsens.plan.pickers.erk import erk_densities
 from onnxsens.plan.pickers.lamp import lamp_scores
 from onnxsens.plan.pickers.picker import TargetFamily
@@ -49,28 +49,15 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
         )
 
 
-@pytest.mark.parametrize("name", MEMBERS)
-class TestLawsOfEveryPicker:
-    def test_boldness_zero_is_the_dense_model(self, name: str, ground: Ground) -> None:
-        assert set(pickers.get(name)().family(ground).propose(0.0).values()) == {0.0}
+class TestEveryBuiltIn(PickerContract):
+    @pytest.fixture(params=pickers.names())
+    def picker(self, request: pytest.FixtureRequest) -> Picker:
+        made: Picker = pickers.get(request.param)()
+        return made
 
-    def test_more_boldness_never_means_less_sparsity(self, name: str, ground: Ground) -> None:
-        family = pickers.get(name)().family(ground)
-        totals = [total_sparsity(ground, family.propose(family.highest * share)) for share in np.linspace(0, 1, 41)]
-        assert all(later >= earlier - 1e-9 for earlier, later in pairwise(totals))
-        assert totals[-1] > 0.9
 
-    def test_every_weight_gets_a_level_in_0_1(self, name: str, ground: Ground) -> None:
-        family = pickers.get(name)().family(ground)
-        for share in (0.1, 0.5, 1.0):
-            levels = family.propose(family.highest * share)
-            assert list(levels) == [weight.name for weight in ground.weights]
-            assert all(0 <= level <= 1 for level in levels.values())
-
-    def test_it_proposes_the_same_again(self, name: str, ground: Ground) -> None:
-        family = pickers.get(name)().family(ground)
-        first = family.propose(family.start)
-        assert family.propose(family.start) == first
+def test_the_ensemble_asks_every_picker() -> None:
+    assert sorted(MEMBERS) == pickers.names()
 
 
 @pytest.mark.parametrize("name", ["top-down", "sweet-spotter"])

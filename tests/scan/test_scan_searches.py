@@ -10,49 +10,19 @@ from hypothesis import strategies as st
 
 from onnxsens.errors import UsageError
 from onnxsens.scan import Grid, Pick, Search, SweetSpotter, TopDown, searches, tolerance
-from onnxsens.scan.searches import Acceptance, Observed
+from onnxsens.scan.searches import Observed
+from onnxsens.scan.searches.contract import (
+    CurveOf,
+    SearchContract,
+    cliff,
+    dip,
+    drive,
+    failing,
+    flat,
+    hopeless,
+    improving,
+)
 from onnxsens.scan.searches.sweet_spotter import Axis, knee, spread
-
-CurveOf = Callable[[float], float]
-
-
-def drive(search: Search, curve: CurveOf, accepts: Acceptance | None) -> tuple[Pick, list[float]]:
-    """Let a search talk to a curve; its pick, and the levels it asked for."""
-    asked: list[float] = []
-    conversation = search.search(accepts)
-    try:
-        level = next(conversation)
-        while True:
-            asked.append(level)
-            level = conversation.send(Observed(level, curve(level)))
-    except StopIteration as end:
-        pick: Pick = end.value
-        return pick, asked
-
-
-def cliff(at: float) -> CurveOf:
-    return lambda level: 0.0 if level <= at + 1e-12 else 1.0
-
-
-def flat(level: float) -> float:
-    return 0.0
-
-
-def improving(level: float) -> float:
-    return -level
-
-
-def hopeless(level: float) -> float:
-    return 1.0
-
-
-def dip(level: float) -> float:
-    """Bad around 30 %, good again at 40 to 60 %, bad above."""
-    return 0.5 if 0.25 < level < 0.35 or level > 0.6 else 0.0
-
-
-def failing(level: float) -> float:
-    return math.nan
 
 
 class TestTopDown:
@@ -186,24 +156,11 @@ class TestGrid:
         assert drive(Grid(), flat, None)[0] == Pick(0.0, "no tolerance was given")
 
 
-@pytest.mark.parametrize("name", searches.names())
-@pytest.mark.parametrize("curve", [flat, improving, hopeless, dip, failing, cliff(0.5), cliff(0.0), cliff(1.0)])
-@pytest.mark.parametrize("limit", [0.0, 0.2])
-class TestLawsOfEverySearch:
-    def test_levels_are_in_0_1_none_is_asked_twice_and_the_bound_holds(
-        self, name: str, curve: CurveOf, limit: float
-    ) -> None:
-        search = searches.get(name)()
-        _, asked = drive(search, curve, tolerance(limit))
-        assert all(0 < level <= 1 for level in asked)
-        assert len(asked) == len(set(asked)) <= search.most
-
-    def test_the_pick_was_asked_for_and_accepted_or_is_the_dense_weight(
-        self, name: str, curve: CurveOf, limit: float
-    ) -> None:
-        pick, asked = drive(searches.get(name)(), curve, tolerance(limit))
-        assert pick.level == 0 or (pick.level in asked and curve(pick.level) <= limit)
-        assert pick.why
+class TestEveryBuiltIn(SearchContract):
+    @pytest.fixture(params=searches.names())
+    def search(self, request: pytest.FixtureRequest) -> Search:
+        made: Search = searches.get(request.param)()
+        return made
 
 
 def test_an_improvement_is_accepted_at_any_tolerance_and_a_failure_at_none() -> None:

@@ -8,6 +8,9 @@ from hypothesis.extra import numpy as hnp
 
 from onnxsens.errors import UsageError
 from onnxsens.techniques import make_technique
+from onnxsens.techniques.contract import CriterionContract, PatternContract
+from onnxsens.techniques.criteria import Criterion, criteria
+from onnxsens.techniques.patterns import Pattern, patterns
 
 MATRICES = hnp.arrays(
     np.float32,
@@ -96,3 +99,21 @@ def test_an_unknown_technique_is_answered_with_what_there_is(spec: str, fragment
 
 def test_a_name_makes_the_same_technique_again() -> None:
     assert make_technique(make_technique("magnitude").name) == make_technique("magnitude:unstructured")
+
+
+class TestEveryCriterion(CriterionContract):
+    @pytest.fixture(params=criteria.names())
+    def criterion(self, request: pytest.FixtureRequest) -> Criterion:
+        made: Criterion = criteria.get(request.param)()
+        return made
+
+
+class TestEveryPattern(PatternContract):
+    @pytest.fixture(params=patterns.names())
+    def pattern(self, request: pytest.FixtureRequest) -> Pattern:
+        made: Pattern = patterns.get(request.param)()
+        return made
+
+
+def test_magnitude_is_the_absolute_value() -> None:
+    np.testing.assert_array_equal(criteria.get("magnitude")().scores(np.array([[-2.0, 1.0]], np.float32)), [[2, 1]])

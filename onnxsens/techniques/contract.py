@@ -1,0 +1,67 @@
+"""The laws that every criterion and every pattern keeps, as tests for whoever writes one:
+
+    class TestMine(CriterionContract):
+        @pytest.fixture
+        def criterion(self) -> Criterion:
+            return Mine()
+
+Run by pytest, which this module does not import.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from onnxsens.arrays import FloatArray
+from onnxsens.techniques.criteria import Criterion
+from onnxsens.techniques.patterns import Pattern
+
+LEVELS = (0.0, 0.1, 0.25, 0.5, 0.77, 0.9, 1.0)
+
+
+def matrices() -> Iterator[FloatArray]:
+    """Weights `[out, in]`: ordinary, with many ties, all equal, with zeros of both signs, a single row."""
+    rng = np.random.default_rng(0)
+    yield rng.standard_normal((6, 8), dtype=np.float32)
+    yield rng.integers(-2, 3, (5, 8)).astype(np.float32)
+    yield np.full((4, 4), 0.25, np.float32)
+    yield np.array([[0.0, -0.0, 1.0, -1.0]] * 4, np.float32)
+    yield rng.standard_normal((1, 8), dtype=np.float32)
+
+
+class CriterionContract:
+    """Subclass it with a fixture `criterion`."""
+
+    def test_there_is_a_finite_score_for_every_element(self, criterion: Criterion) -> None:
+        for weight in matrices():
+            scores = criterion.scores(weight)
+            assert scores.shape == weight.shape
+            assert np.isfinite(scores).all()
+
+    def test_it_scores_the_same_again_and_leaves_the_weight_as_it_is(self, criterion: Criterion) -> None:
+        for weight in matrices():
+            before = weight.copy()
+            first = criterion.scores(weight)
+            np.testing.assert_array_equal(criterion.scores(weight), first)
+            assert weight.tobytes() == before.tobytes()
+
+
+class PatternContract:
+    """Subclass it with a fixture `pattern`."""
+
+    def test_a_mask_zeroes_exactly_as_many_elements_as_it_says(self, pattern: Pattern) -> None:
+        for scores in map(np.abs, matrices()):
+            ranked = pattern.rank(scores)
+            for level in LEVELS:
+                mask = ranked.mask(level)
+                assert mask.shape == scores.shape
+                assert int((~mask).sum()) == pattern.zeros(scores.size, level)
+
+    def test_masks_are_nested_and_sparsity_0_keeps_all(self, pattern: Pattern) -> None:
+        for scores in map(np.abs, matrices()):
+            ranked = pattern.rank(scores)
+            masks = [ranked.mask(level) for level in LEVELS]
+            assert masks[0].all()
+            for milder, stronger in pairwise(masks):
+                assert not (stronger & ~milder).any()
