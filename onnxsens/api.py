@@ -35,6 +35,7 @@ from onnxsens.results import Applied, Estimate, Inspection, ScanResult, Verifica
 from onnxsens.scan import Observer, Scanner, Search, Store, TopDown, tolerance
 from onnxsens.scan.settings import read_settings
 from onnxsens.scan.store import FILE as STORE_FILE
+from onnxsens.usercode import is_code
 from onnxsens.workbench import Options, Workbench, refuse_empty_holdout, runtime_version, with_dims
 
 PLAN_FILE = "plan.json"
@@ -89,7 +90,7 @@ def scan(
         scanner = prepare(bench, folder)
         accepts = tolerance(tolerances[metric]) if metric else None
         effects = scanner.look_for_effects()
-        bench.observer.stage("scan", len(scanner.weights) * 10 * len(searches))
+        bench.observer.stage("scan", len(scanner.weights) * sum(search.most for search in searches.values()))
         picks = {
             name: {
                 weight.name: scanner.search(weight, search, accepts, bench.search_metric) for weight in scanner.weights
@@ -202,9 +203,12 @@ def verify(
         limits: metric to the largest drop; None takes the plan's own.
 
     Raises:
-        UsageError: neither the plan nor the caller names a limit.
+        UsageError: neither the plan nor the caller names a limit, or only the plan names one on a user's code.
     """
     made = read_plan(plan_path)
+    code = [name for name in made.objective.max_drop if is_code(name)] if limits is None else []
+    if code:
+        raise UsageError(f"the plan's limit is on code, '{code[0]}'; name it again with --max-drop FILE.py:FUNCTION=X")
     goal = Goal(max_drop=made.objective.max_drop if limits is None else limits, confidence=confidence)
     if not goal.max_drop:
         raise UsageError("the plan has no quality goal, so there is no limit to verify; give --max-drop METRIC=X")
@@ -279,11 +283,6 @@ def resumed_options(
     if code is not None:
         raise UsageError(f"the run's metric '{code}' is code; run 'onnxsens auto' again and name it with --metric")
     return path, options
-
-
-def is_code(spec: str) -> bool:
-    """Whether a spec names Python code of the user's."""
-    return ".py:" in spec or spec.endswith(".py")
 
 
 def prepare(bench: Workbench, folder: Path) -> Scanner:

@@ -14,6 +14,16 @@ from types import ModuleType
 LONGEST_CAUSE = 200
 
 
+def is_code(spec: str) -> bool:
+    """Whether a spec of samples or of a metric names Python code, `FILE.py:FUNCTION`."""
+    return ".py:" in spec or spec.endswith(".py")
+
+
+def without_folder(spec: str) -> str:
+    """`FILE.py:FUNCTION` without the folder; other specs as they are."""
+    return spec.replace("\\", "/").rpartition("/")[2] if is_code(spec) else spec
+
+
 def run_file(path: Path) -> ModuleType:
     """The file as a module under a name of its own, so that it replaces nothing that is imported.
 

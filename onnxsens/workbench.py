@@ -31,7 +31,7 @@ from onnxsens.engine import (
     measure_macs,
 )
 from onnxsens.engine.reference import compare, gather
-from onnxsens.errors import DataError, ModelError, UsageError
+from onnxsens.errors import DataError, InputError, ModelError, UsageError
 from onnxsens.metrics import Batch, Metric, Outlook, check, look_at, make_metric
 from onnxsens.model import Inventory, Model, load_model, take_inventory
 from onnxsens.plugins import unknown
@@ -82,9 +82,15 @@ class Options:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Options":
-        """Options of an earlier run."""
-        fields = dict(settings)
-        return cls(**fields | {"metrics": tuple(fields["metrics"])})
+        """Options of an earlier run.
+
+        Raises:
+            InputError: they were written by something else.
+        """
+        try:
+            return cls(**dict(settings) | {"metrics": tuple(settings["metrics"])})
+        except (TypeError, KeyError) as error:
+            raise InputError(f"the run's settings are not ours: {error}; make a new run") from error
 
 
 def with_dims(specs: tuple[TensorSpec, ...], dims: Mapping[str, int]) -> tuple[TensorSpec, ...]:

@@ -32,7 +32,7 @@ def command(
     Model, data and settings are those of the run; what the goal still asks for is measured. Code of your own is
     only run where you name it: give --data again for a run on FILE.py:FUNCTION.
     """
-    from onnxsens.api import plan, resumed_options
+    from onnxsens.api import PRUNED_FILE, plan, resumed_options
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
     from onnxsens.plan import Goal, parse_limits
@@ -42,4 +42,6 @@ def command(
     shell.saved = run
     with Progress(shell) as progress:
         made = plan(path, options, run, goal, progress, step=step, resolution=resolution)
+    if (run / PRUNED_FILE).exists():
+        shell.note(f"{run / PRUNED_FILE} is of an earlier plan; write it again with 'onnxsens apply --force'")
     finish_plan(shell, made, [run / "plan.json"])

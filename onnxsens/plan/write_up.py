@@ -22,6 +22,7 @@ from onnxsens.plan.planfile import (
     Totals,
 )
 from onnxsens.plan.planner import Chosen, Task
+from onnxsens.usercode import without_folder
 
 
 def write_up(
@@ -56,7 +57,7 @@ def write_up(
                 candidate.picker: candidate.levels.get(weight.name, 0.0)
                 for candidate in sorted(chosen.candidates, key=lambda candidate: candidate.picker)
             },
-            failure=failures.get(weight.name),
+            failure=without_folders(failures[weight.name], task) if weight.name in failures else None,
             sha256=weight.sha256,
         )
         for weight in scanner.weights
@@ -72,10 +73,10 @@ def write_up(
         level_kind=scanner.technique.level_kind,
         objective=Objective(
             kind=task.goal.kind,
-            max_drop=dict(task.goal.max_drop),
+            max_drop={without_folder(name): limit for name, limit in task.goal.max_drop.items()},
             sparsity=task.goal.sparsity,
             confidence=task.goal.confidence,
-            search_metric=task.search_metric,
+            search_metric=without_folder(task.search_metric),
         ),
         totals=Totals(
             parameters=scanner.inventory.planned_parameters,
@@ -100,7 +101,7 @@ def write_up(
                     picker=candidate.picker,
                     baseline=candidate.baseline,
                     sparsity=candidate.sparsity,
-                    drops={name: m.drop for name, m in sorted(candidate.joint.measurements.items())},
+                    drops={without_folder(name): m.drop for name, m in sorted(candidate.joint.measurements.items())},
                 )
                 for candidate in chosen.candidates
             ],
@@ -141,7 +142,7 @@ def describe_quality(task: Task, chosen: Chosen) -> Quality:
         looks=chosen.looks,
         verified=chosen.verified,
         metrics={
-            name: MetricQuality(
+            without_folder(name): MetricQuality(
                 unit=task.metrics[name].unit,
                 higher_is_better=task.metrics[name].higher_is_better,
                 dense=verdict.measurement.dense,
@@ -156,5 +157,12 @@ def describe_quality(task: Task, chosen: Chosen) -> Quality:
             )
             for name, verdict in chosen.verdicts.items()
         },
-        failures=dict(chosen.holdout.failures),
+        failures={without_folder(name): without_folders(text, task) for name, text in chosen.holdout.failures.items()},
     )
+
+
+def without_folders(text: str, task: Task) -> str:
+    """A message that may quote the specs of metrics; a plan holds no paths."""
+    for name in task.metrics:
+        text = text.replace(name, without_folder(name))
+    return text

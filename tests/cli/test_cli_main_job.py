@@ -284,6 +284,24 @@ def test_code_is_never_started_from_a_store(task: tuple[Path, Path], tmp_path: P
     assert trace.exists()
 
 
+def test_a_goal_on_code_leaves_no_path_in_the_plan_and_is_not_run_from_it(
+    task: tuple[Path, Path], tmp_path: Path
+) -> None:
+    code = tmp_path / "mine.py"
+    code.write_text(
+        "def score(outputs, dense, labels):\n    return -abs(outputs['logits'] - dense['logits']).mean(1)\n"
+    )
+    limit = ("--max-drop", f"{code}:score=0.2")
+    made = document("auto", task[0], "-d", task[1], *limit, "-o", tmp_path / "run")
+    assert made["quality"]["verified"] is True
+    assert made["objective"]["max_drop"] == {"mine.py:score": 0.2}
+    assert str(tmp_path) not in json.dumps(made)
+    refused = onnxsens("verify", task[0], tmp_path / "run" / "plan.json", "-d", task[1])
+    assert refused.returncode == 2
+    assert "name it again with --max-drop" in refused.stderr
+    assert document("verify", task[0], tmp_path / "run" / "plan.json", "-d", task[1], *limit)["holds"] is True
+
+
 def test_progress_is_quiet_without_a_terminal_and_stdout_holds_the_result_alone(
     task: tuple[Path, Path], finished: Path, tmp_path: Path
 ) -> None:
