@@ -3,7 +3,7 @@
 Every function reads files and leaves files or records; none prints.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
@@ -15,7 +15,7 @@ from onnxsens.arrays import AnyArray
 from onnxsens.data import Preprocessing, open_dataset
 from onnxsens.engine import Change, Question, SplitName, measure_macs
 from onnxsens.errors import InputError, MetricError, StorageError, UsageError
-from onnxsens.files import claim, prepare_directory
+from onnxsens.files import claim, prepare_directory, sha256_of
 from onnxsens.model import load_model, take_inventory, write_model
 from onnxsens.plan import (
     Goal,
@@ -97,7 +97,9 @@ def scan(
             }
             for name, search in searches.items()
         }
-        return ScanResult(scanner.points(), picks, effects, scanner.failures(), bench.search_metric)
+        return ScanResult(
+            scanner.points(), picks, effects, scanner.failures(), bench.search_metric, tolerances.get(metric or "")
+        )
 
 
 def auto(
@@ -115,12 +117,13 @@ def auto(
 
     The plan is written whether or not it passed its verification: see `plan.quality.verified`.
 
+    Args:
+        force: overwrite a plan or model in `folder` that this run did not write.
+
     Raises:
         OnnxsensError: as its parts do.
     """
-    made = plan(model_path, options, folder, goal, observer, step=step, resolution=resolution, force=force)
-    apply(model_path, folder / PLAN_FILE, folder / PRUNED_FILE, force=True)
-    return made
+    return make_plan(model_path, options, folder, goal, observer, step, resolution, (PLAN_FILE, PRUNED_FILE), force)
 
 
 def plan(
@@ -138,29 +141,69 @@ def plan(
 
     Measures what the searches still ask for; with a finished scan in `folder` that is little.
 
+    Args:
+        force: overwrite a plan in `folder` that this run did not write.
+
     Raises:
         GoalError: the goal cannot be met, or not be decided with these samples.
         OnnxsensError: as its parts do.
     """
+    return make_plan(model_path, options, folder, goal, observer, step, resolution, (PLAN_FILE,), force)
+
+
+def make_plan(
+    model_path: str | Path,
+    options: Options,
+    folder: Path,
+    goal: Goal,
+    observer: Observer | None,
+    step: float,
+    resolution: float,
+    results: Sequence[str],
+    force: bool,
+) -> Plan:
+    """What `auto` and `plan` share.
+
+    Args:
+        results: which files to leave in `folder`.
+    """
     TopDown(step, resolution)  # refuses what makes no sense, before anything is opened
+    if Path(model_path).resolve() in [(folder / name).resolve() for name in results]:
+        raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
     if not (folder / STORE_FILE).exists():
-        for name in (PLAN_FILE, PRUNED_FILE):
-            if (folder / name).exists():
-                claim(folder / name, force=force)
+        refuse_foreign(folder, results, {}, force=force)
     with Workbench(model_path, options, tuple(goal.max_drop), observer) as bench:
         refuse_empty_holdout(bench)
-        refuse_undecidable(bench.metrics, goal, bench.sizes["holdout"], options.holdout)
-        with ExitStack() as stack:
-            store = open_run(bench, folder)
-            stack.callback(store.close)
-            scanner = bench.scanner(store)
-            refuse_noisy(repeat_dense(bench, scanner), goal)
-            effects = scanner.look_for_effects()
-            task = Task(scanner, bench.model, bench.metrics, bench.search_metric, goal, effects)
-            chosen = Planner(task, step, resolution).choose()
-            made = write_up(task, chosen, generator(bench), data_source(bench), bench.macs, scanner.spent)
+        refuse_undecidable(bench.metrics, bench.binary, goal, bench.sizes["holdout"], options.holdout)
+        store = open_run(bench, folder)
+        refuse_foreign(folder, results, store.artefacts(), force=force)
+        scanner = bench.scanner(store)
+        refuse_noisy(repeat_dense(bench, scanner), goal)
+        effects = scanner.look_for_effects()
+        task = Task(scanner, bench.model, bench.metrics, bench.binary, bench.search_metric, goal, effects)
+        chosen = Planner(task, step, resolution).choose()
+        made = write_up(task, chosen, generator(bench), data_source(bench, scanner), bench.macs, scanner.spent)
         write_plan(made, folder / PLAN_FILE)
+        store.put_artefact(PLAN_FILE, sha256_of(folder / PLAN_FILE))
+        if PRUNED_FILE in results:
+            apply(model_path, folder / PLAN_FILE, folder / PRUNED_FILE, force=True)
+            store.put_artefact(PRUNED_FILE, sha256_of(folder / PRUNED_FILE))
         return made
+
+
+def refuse_foreign(folder: Path, names: Sequence[str], written: Mapping[str, str], *, force: bool) -> None:
+    """Do not overwrite what this run has not written, or what was changed since.
+
+    Args:
+        written: name to SHA-256 of what the run wrote.
+
+    Raises:
+        StorageError: there is such a file, and `force` is off.
+    """
+    for name in names:
+        path = folder / name
+        if path.exists() and not (path.is_file() and written.get(name) == sha256_of(path)):
+            claim(path, force=force)
 
 
 def apply(
@@ -174,8 +217,9 @@ def apply(
     """
     model = load_model(model_path)
     made = read_plan(plan_path)
-    if out.resolve() == model.path.resolve():
-        raise StorageError(f"'{out}' is the dense model itself; choose another name for the pruned one")
+    for used in (model.path, Path(plan_path), *model.external_files):
+        if out.resolve() == used.resolve():
+            raise StorageError(f"'{out}' is what the pruned model is made from; choose another name for it")
     claim(out, force=force)
     inventory = take_inventory(model)
     changed = planned_weights(made, model, inventory, by_name=by_name)
@@ -197,7 +241,8 @@ def verify(
 ) -> Verification:
     """Run the plan's zeros beside the dense model on samples.
 
-    Where the data are those the plan was made with, only its hold-out split is used: the rest was chosen on.
+    Where the data are those the plan was made with, only its hold-out split is used: the rest was chosen on; and the
+    bound is that of the plan's last look at it.
 
     Args:
         limits: metric to the largest drop; None takes the plan's own.
@@ -220,7 +265,12 @@ def verify(
         if own:
             bench.close()
             options = replace(options, holdout=made.data.holdout / made.data.samples)
+            observer = None  # it has been told
             bench = stack.enter_context(Workbench(model_path, options, names, observer))
+        else:
+            bench.observer.note(
+                "these are not the samples that the plan was made with, or prepared otherwise; all are used"
+            )
         planned_weights(made, bench.model, bench.inventory, by_name=False)  # refuses a plan for another model
         changes = tuple(
             Change(weight.name, made.technique, weight.level) for weight in made.weights if weight.name in made.changed
@@ -228,7 +278,7 @@ def verify(
         split: SplitName = "holdout" if own else "search"
         samples = bench.sizes[split]
         answer = bench.evaluator.answer(Question(changes, split, (0, samples), names, values=True))
-        verdicts = judge(bench.metrics, answer.measurements, goal, look=1)
+        verdicts = judge(answer.measurements, goal, look=made.quality.looks if own else 0)
         return Verification(verdicts, answer.failures, "holdout" if own else "all", samples)
 
 
@@ -249,12 +299,13 @@ def estimate(
         goal: of the plan that is to be made; None for a scan alone.
         levels: of a scan alone: how many levels each weight is measured at.
     """
+    TopDown(step, resolution)  # refuses what makes no sense
     with Workbench(model_path, options, tuple(goal.max_drop) if goal else ()) as bench:
         weights = len(bench.inventory.weights)
         joint_runs = 0
         if goal:
             refuse_empty_holdout(bench)
-            refuse_undecidable(bench.metrics, goal, bench.sizes["holdout"], options.holdout)
+            refuse_undecidable(bench.metrics, bench.binary, goal, bench.sizes["holdout"], options.holdout)
             joint_runs = TYPICAL_JOINT_RUNS
             levels = typical_levels(step, resolution)
         points = weights * levels
@@ -324,7 +375,7 @@ def generator(bench: Workbench) -> Generator:
     )
 
 
-def data_source(bench: Workbench) -> DataSource:
+def data_source(bench: Workbench, scanner: Scanner) -> DataSource:
     """What the plan was made on."""
     return DataSource(
         sha256=bench.dataset.fingerprint(),
@@ -332,5 +383,5 @@ def data_source(bench: Workbench) -> DataSource:
         search=bench.sizes["search"],
         holdout=bench.sizes["holdout"],
         seed=bench.options.seed,
-        scan_samples=min(bench.options.scan_samples, bench.sizes["search"]),
+        scan_samples=scanner.samples_taken,
     )

@@ -4,6 +4,7 @@ Knows nothing of what is written.
 """
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -102,3 +103,11 @@ def chunks_of(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(size):
             yield piece
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, as `sha256sum` prints it."""
+    digest = hashlib.sha256()
+    for piece in chunks_of(path):
+        digest.update(piece)
+    return digest.hexdigest()

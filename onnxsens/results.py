@@ -31,6 +31,7 @@ class ScanResult:
     Attributes:
         effects: whether zeroing a whole weight changes any output.
         failures: weights with a point that could not be measured, and why.
+        tolerance: on the search metric; None where searches ran without one.
     """
 
     points: Sequence[Point]
@@ -38,6 +39,7 @@ class ScanResult:
     effects: Mapping[str, bool]
     failures: Mapping[str, str]
     search_metric: str
+    tolerance: float | None
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from onnxsens.engine import (
     fixed_batch,
     measure_macs,
 )
-from onnxsens.engine.reference import compare, gather
-from onnxsens.errors import DataError, InputError, ModelError, UsageError
+from onnxsens.engine.reference import compare, gather, refuse_unusable
+from onnxsens.errors import DataError, InputError, MetricError, ModelError, UsageError
 from onnxsens.metrics import Batch, Metric, Outlook, check, look_at, make_metric
 from onnxsens.model import Inventory, Model, load_model, take_inventory
 from onnxsens.plugins import unknown
@@ -186,18 +186,21 @@ class Workbench:
         if not asked:
             asked = [make_metric(self.outlook.metric)]
             self.observer.note(f"metric: {self.outlook.metric} ({self.outlook.why})")
+        elif self.options.output is None and len(outputs) > 1:
+            self.observer.note(f"metrics read output '{self.outlook.reading.output}'; choose another with --output")
         search = search or make_metric(self.outlook.search_metric)
         self.search_metric = search.name
         batch = Batch(
             pruned=gather([outputs], self.outlook.reading), dense=outputs, labels=labels, reading=self.outlook.reading
         )
         self.metrics: dict[str, Metric] = {}
+        self.binary: set[str] = set()
         for metric in [*asked, search]:
             check(metric, batch)
-            self.metrics[metric.name] = metric.resolve(batch)
-            compare(
-                self.metrics[metric.name], batch, batch, values=False
-            )  # one that fails on the dense model is useless
+            self.metrics[metric.name] = resolved = metric.resolve(batch)
+            refuse_unusable(resolved, batch)
+            if gives_zero_or_one(resolved, batch):
+                self.binary.add(metric.name)
 
     def _telling_samples(self) -> IntArray:
         """A batch, with the samples that hold the smallest and the largest label, so that every label is checked."""
@@ -241,7 +244,11 @@ class Workbench:
 
     def open_store(self, folder: Path) -> Store:
         """The run folder's store, made by or fitting this workbench."""
-        settings = {"model": str(self.model.path.resolve()), **json.loads(json.dumps(asdict(self.options)))}
+        # What was decided here is kept as decided, so that `plan` does the same from elsewhere.
+        decided = replace(
+            self.options, data=absolute(self.options.data), provider=self.provider.name, threads=self.recipe.threads
+        )
+        settings = {"model": str(self.model.path.resolve()), **json.loads(json.dumps(asdict(decided)))}
         store = Store(folder, self.identity, settings, f"onnxsens {version('onnxsens')}")
         self._closing.callback(store.close)
         store.claim_metrics({name: metric.source_digest for name, metric in self.metrics.items()})
@@ -269,6 +276,23 @@ class Workbench:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def gives_zero_or_one(metric: Metric, batch: Batch) -> bool:
+    """Whether a metric's per-sample values are 0 and 1 only; it is tried with the outputs of other samples.
+
+    The dense model against itself would not tell: there every divergence is 0.
+    """
+    others = {name: np.roll(values, 1, axis=0) for name, values in batch.dense.items()}
+    try:
+        return compare(metric, batch, replace(batch, pruned=others), values=False).binary
+    except MetricError:
+        return False
+
+
+def absolute(data: str) -> str:
+    """A spec of samples that also holds in another folder; code and random numbers are what they are."""
+    return str(Path(data).resolve()) if Path(data).exists() else data
 
 
 def runtime_version() -> str:

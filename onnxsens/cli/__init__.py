@@ -1,11 +1,14 @@
 """The command line: one file a command, no logic. Commands are imported when they are run, so `--help` is quick."""
 
+import json
+import signal
 import sys
 from importlib import import_module
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 import click
 
+from onnxsens.cli.shell import ENDING, end_at_once
 from onnxsens.errors import UsageError
 from onnxsens.plugins import unknown
 
@@ -59,16 +62,21 @@ def group() -> None:
 
 def main() -> None:
     """Entry point: usage errors end here on one line with exit code 2."""
+    for number in ENDING:
+        signal.signal(number, end_at_once)
     try:
         group.main(prog_name="onnxsens", standalone_mode=False)
     except (click.UsageError, click.BadParameter) as error:
         context = error.ctx.command_path if error.ctx else "onnxsens"
         text = error.format_message().rstrip(".")
-        sys.stderr.write(f"error: {text[:1].lower()}{text[1:]}; see '{context} --help'\n")
-        sys.exit(2)
+        refuse(f"{text[:1].lower()}{text[1:]}; see '{context} --help'")
     except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        sys.stderr.write("error: interrupted; nothing was written\n")
-        sys.exit(130)
+        refuse(str(error))
+
+
+def refuse(text: str) -> NoReturn:
+    """End before any command began; the options were not understood, so `--json` is looked for by hand."""
+    sys.stderr.write(f"error: {text}\n")
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps({"error": text, "exit_code": 2}) + "\n")
+    sys.exit(2)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from onnxsens.cli.options import parse_dims
+from onnxsens.errors import UsageError
 from onnxsens.scan import Grid, Search, SweetSpotter, TopDown, searches
 from onnxsens.workbench import Options
 
@@ -21,6 +22,8 @@ def build_searches(
     Raises:
         UsageError: there is no such search, or a setting makes no sense.
     """
+    if levels and "grid" not in (names or ("grid",)):
+        raise UsageError(f"--levels are those of the grid, and --search names {', '.join(names)}; add --search grid")
     made: dict[str, Search] = {}
     for name in names or ("grid",):
         kind = searches.get(name)

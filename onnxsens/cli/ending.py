@@ -23,7 +23,7 @@ def finish_plan(shell: Shell, made: Plan, written: Sequence[Path]) -> None:
         sys.stderr.write("\n" + "".join(f"wrote {inert(str(path))}\n" for path in written))
     if made.quality.verified is False:
         raise VerificationFailedError(
-            f"the plan failed its verification after {made.quality.looks} looks at the hold-out split; "
+            f"the plan failed its verification, {made.quality.looks} of 3 looks at the hold-out split; "
             "allow a larger drop, or give more samples"
         )
     failed = [weight.name for weight in made.weights if weight.failure]

@@ -51,6 +51,7 @@ class Progress:
 
     def evaluated(self, what: str, seconds: float) -> None:
         """One more; a stage that takes longer than expected grows with it."""
+        self._shell.check_signals()
         if self._shell.verbosity > 0:
             line = f"  {inert(what)}: {seconds:.2f} s"
             if self._bar:
@@ -65,7 +66,6 @@ class Progress:
     def note(self, text: str) -> None:
         """Above the bar, where there is one."""
         if self._bar and self._shell.verbosity >= 0:
-            self._shell.warnings.append(text)
             self._bar.console.print(f"note: {inert(text)}", markup=False)
         else:
             self._shell.note(text)

@@ -7,18 +7,20 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from onnxsens.errors import IncompleteError, OnnxsensError, TerminatedError
+from onnxsens.errors import OnnxsensError, TerminatedError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 UNWRAPPED = 200  # columns
 BUG = "this is a bug of ours; run again with --debug and report what it prints"
 
@@ -29,7 +31,8 @@ class Shell:
 
     Attributes:
         saved: a run folder in which measurements are safe, once there is one.
-        warnings: what was noted, for the JSON document.
+        printed: whether the JSON document is out; there is only one.
+        ending: the number of a signal that wants us gone.
     """
 
     verbosity: int
@@ -37,7 +40,8 @@ class Shell:
     color: bool
     debug: bool
     saved: Path | None = None
-    warnings: list[str] = field(default_factory=list)
+    printed: bool = False
+    ending: int | None = None
 
     def __post_init__(self) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -56,6 +60,7 @@ class Shell:
     def result(self, shown: "RenderableType", document: Any) -> None:
         """The command's result: for people, or as the one JSON document."""
         if self.as_json:
+            self.printed = True
             sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, allow_nan=False, default=str) + "\n")
         elif self.verbosity >= 0:
             self.console(stderr=False).print(shown)
@@ -64,7 +69,6 @@ class Shell:
         """Something the user should know, on stderr."""
         from onnxsens.report.text import inert
 
-        self.warnings.append(text)
         if self.verbosity >= 0:
             sys.stderr.write(f"note: {inert(text)}\n")
 
@@ -77,9 +81,14 @@ class Shell:
         if len(text) > 10 * MAX_NAME:
             text = text[: 10 * MAX_NAME] + "..."
         sys.stderr.write(f"error: {text}\n")
-        if self.as_json and not isinstance(error, IncompleteError) and code not in (5, 6):
+        if self.as_json and not self.printed:
             sys.stdout.write(json.dumps({"error": text, "exit_code": code}) + "\n")
         return code
+
+    def check_signals(self) -> None:
+        """Go, if a signal was lost in foreign code that lets no exception through."""
+        if self.ending is not None:
+            raise TerminatedError(self.ending)
 
 
 def shared(command: Callable[..., None]) -> Callable[..., None]:
@@ -96,22 +105,36 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(verbose: int, quiet: bool, no_color: bool, as_json: bool, debug: bool, **arguments: Any) -> None:
         shell = Shell(-1 if quiet else verbose, as_json, not no_color, debug)
-        for name in ("SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), interrupt)
-        sys.exit(guarded(shell, lambda: command(shell, **arguments)))
+        code = guarded(shell, lambda: command(shell, **arguments))
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)  # too late to change what was decided
+        sys.exit(code)
 
     return wrapper
 
 
-def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """A signal that wants us gone, as an exception that unwinds."""
-    raise TerminatedError(number)
+def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    """A signal while nothing has been begun, perhaps in the middle of an import: no unwinding through half of it."""
+    os.write(2, f"error: ended by {signal.Signals(number).name}; nothing was written\n".encode())
+    os._exit(128 + number)
+
+
+def unwind_on_signals(shell: Shell) -> None:
+    """From now on a signal becomes an exception, so that work is put away in order."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        shell.ending = number
+        raise TerminatedError(number)
+
+    for number in ENDING:
+        signal.signal(number, end)
 
 
 def guarded(shell: Shell, run: Callable[[], None]) -> int:  # one return a way of ending
     """Run; turn every way of ending into an exit code."""
+    import_module("onnxsens.api")  # native libraries that must not be torn while they load
     try:
+        unwind_on_signals(shell)
         run()
     except KeyboardInterrupt as error:
         number = signal.Signals(error.signal_number if isinstance(error, TerminatedError) else signal.SIGINT)

@@ -52,6 +52,7 @@ class Measurement:
             drop, and what gives its bootstrap standard error.
         dense, pruned: the metric's value over the samples, in its unit.
         extendable: whether more samples can be added to the sums; a whole-set metric's cannot.
+        binary: whether every per-sample value, dense and pruned, was 0 or 1.
         drops: per-sample drops `[samples]` where asked; of a whole-set metric, bootstrap draws of its drop.
     """
 
@@ -61,6 +62,7 @@ class Measurement:
     dense: float
     pruned: float
     extendable: bool = True
+    binary: bool = False
     drops: Float64Array | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -85,6 +87,7 @@ class Measurement:
             self.squares + more.squares,
             (self.dense * self.samples + more.dense * more.samples) / samples,
             (self.pruned * self.samples + more.pruned * more.samples) / samples,
+            binary=self.binary and more.binary,
         )
 
 

@@ -173,8 +173,21 @@ def compare(metric: Metric, dense: Batch, pruned: Batch, values: bool) -> Measur
         float(np.square(drops).sum()),
         float(before.mean()),
         float(after.mean()),
+        binary=bool(np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all()),
         drops=drops if values else None,
     )
+
+
+def refuse_unusable(metric: PerSampleMetric | WholeSetMetric, dense: Batch) -> None:
+    """Try a metric on the dense model against itself.
+
+    Raises:
+        MetricError: it fails there already, so nothing can be measured by it.
+    """
+    if isinstance(metric, WholeSetMetric):
+        finite(metric, np.array([metric.value(metric.keep(dense))]), "dense")
+    else:
+        finite(metric, metric.per_sample(dense), "dense")
 
 
 def compare_whole_set(metric: WholeSetMetric, dense: Batch, pruned: Batch, values: bool) -> Measurement:
@@ -193,7 +206,13 @@ def compare_whole_set(metric: WholeSetMetric, dense: Batch, pruned: Batch, value
             metric.value({name: kept[chosen] for name, kept in kept_dense.items()}),
             metric.value({name: kept[chosen] for name, kept in kept_pruned.items()}),
         )
-    error = float(np.nanstd(draws))
+    undefined = draws.size - int(np.isfinite(draws).sum())
+    if undefined:
+        raise MetricError(
+            f"metric '{metric.name}' is NaN or infinite on {undefined} of {draws.size} resamples of the {samples} "
+            "samples, so it has no error bar; give more samples, or make it defined for all"
+        )
+    error = float(draws.std())
     return Measurement(
         samples,
         lost * samples,

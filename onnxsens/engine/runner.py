@@ -52,9 +52,16 @@ def default_threads() -> int:
 
 
 def fixed_batch(model: Model) -> int | None:
-    """The batch size that the model's first input fixes, if it does."""
+    """The batch size that the model's inputs fix, if all that fix one agree."""
     sizes = {spec.shape[0] for spec in model.inputs if spec.shape and isinstance(spec.shape[0], int)}
     return int(sizes.pop()) if len(sizes) == 1 else None
+
+
+def not_batches(model: Model, batch: int | None) -> set[str]:
+    """Outputs whose first axis is declared as something else than the batch; it may be as long by chance."""
+    return {
+        spec.name for spec in model.outputs if spec.shape and isinstance(spec.shape[0], int) and spec.shape[0] != batch
+    }
 
 
 class ModelRunner:
@@ -74,6 +81,7 @@ class ModelRunner:
         self._batch = fixed_batch(model)
         self._folder = tempfile.TemporaryDirectory(prefix="onnxsens-")
         self._path = write_working_copy(model, Path(self._folder.name), frozenset(probed))
+        self._other_axis = not_batches(model, self._batch)
         self._feeds: dict[bytes, Mapping[str, AnyArray]] = {}
         self._feed_bytes = 0
 
@@ -153,7 +161,7 @@ class ModelRunner:
             yield {
                 name: value[: len(chosen)]
                 for name, value in zip(names, values, strict=True)
-                if value.ndim and len(value) == fed
+                if value.ndim and len(value) == fed and name not in self._other_axis
             }
 
     def feed(self, indices: IntArray) -> Mapping[str, AnyArray]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from onnxsens.arrays import AnyArray
 from onnxsens.errors import UsageError
 from onnxsens.metrics.metric import Metric
@@ -48,26 +50,67 @@ def look_at(
     """
     if output is not None and output not in outputs:
         raise UsageError(unknown("output", output, list(outputs)))
-    name = output or next(iter(outputs))
-    values = outputs[name]
+    readable = {name: values for name, values in outputs.items() if values.dtype.kind == "f"} or dict(outputs)
     axes = [class_axis] if class_axis is not None else [-1, 1]
-    fitting = [
-        axis
+    candidates = [
+        Candidate(name, axis, values, fits=labels is not None and fits_labels(values, labels, axis))
+        for name, values in ({output: outputs[output]} if output else readable).items()
         for axis in axes
-        if labels is not None and normal_axis(axis, values.ndim) and fits_labels(values, labels, axis)
+        if normal_axis(axis, values.ndim)
     ]
-    axis = fitting[0] if fitting else axes[0]
-    classes = values.shape[axis] if normal_axis(axis, values.ndim) else 0
+    best = max(candidates, key=lambda candidate: candidate.rank(labels), default=None)
+    if best is None:
+        # Without any axis that could hold classes; a metric that needs one will say so.
+        name = output or next(iter(readable))
+        return Outlook(Reading(name, axes[0], "values"), "sqnr", "dense-mse", f"'{name}' has one value a sample")
+    among = f", the likeliest of {len(outputs)} outputs" if output is None and len(outputs) > 1 else ""
     wanted = class_axis is not None or any(metric.class_output for metric in asked)
-    probable = classes >= 2 and values.dtype.kind == "f" and output_kind(values, axis) == "probabilities"
-    named = values.ndim == 2 and classes >= 2 and any(part in name.lower() for part in CLASS_NAMES)
     kind: OutputKind = "values"
-    if fitting or wanted or probable or named:
-        kind = output_kind(values, axis)
-    reading = Reading(name, axis, kind)
-    if fitting:
-        return Outlook(reading, "accuracy", "kl", f"the labels are integers and '{name}' has {classes} classes")
-    without = "there are no labels" if labels is None else f"the labels are no classes of '{name}'"
+    if best.fits or wanted or best.probable or best.named:
+        kind = output_kind(best.values, best.axis)
+    reading = Reading(best.name, best.axis, kind)
+    if best.fits:
+        why = f"the labels are integers and '{best.name}'{among} has {best.classes} classes"
+        return Outlook(reading, "accuracy", "kl", why)
+    without = "there are no labels" if labels is None else f"the labels, {labels.dtype} {list(labels.shape)},"
+    without += "" if labels is None else f" are no class indices of '{best.name}'"
     if kind != "values":
-        return Outlook(reading, "kl", "kl", f"{without}, and '{name}' looks like {kind} of {classes} classes")
-    return Outlook(reading, "sqnr", "dense-mse", f"{without}, and '{name}' holds values, not classes")
+        why = f"{without}, and '{best.name}'{among} looks like {kind} of {best.classes} classes"
+        return Outlook(reading, "kl", "kl", why)
+    return Outlook(reading, "sqnr", "dense-mse", f"{without}, and '{best.name}'{among} holds values, not classes")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An output, and an axis of it that may hold classes."""
+
+    name: str
+    axis: int
+    values: AnyArray
+    fits: bool
+
+    @property
+    def classes(self) -> int:
+        """Length of the axis."""
+        return int(self.values.shape[self.axis])
+
+    @property
+    def probable(self) -> bool:
+        """Whether the values are probabilities over the axis."""
+        return self.classes >= 2 and output_kind(self.values, self.axis) == "probabilities"
+
+    @property
+    def named(self) -> bool:
+        """Whether its name says class scores, and its shape agrees."""
+        one_a_sample = self.values.ndim == 2 and self.classes >= 2
+        return one_a_sample and any(part in self.name.lower() for part in CLASS_NAMES)
+
+    def rank(self, labels: AnyArray | None) -> tuple[bool, bool, float]:
+        """Labels that fit count most, then a shape or name of classes, then how often the labels are hit.
+
+        Of equals the earlier output is taken, and its last axis.
+        """
+        hits = 0.0
+        if self.fits and labels is not None:
+            hits = float(np.mean(self.values.argmax(axis=self.axis) == labels))
+        return self.fits, self.probable or self.named, hits

@@ -116,9 +116,11 @@ class Slot:
     data: int = 0
     rank: int | None = None
 
-    def fits(self, shape: Shape) -> bool:
+    def fits(self, shape: Shape, attributes: Attributes) -> bool:
         """Whether a weight of this shape can stand here."""
-        return len(shape) >= 2 and self.rank in (None, len(shape)) and prod(shape) > 0
+        groups = attributes.get("group", 1)
+        whole = groups >= 1 and len(shape) >= 1 and shape[0] % groups == 0
+        return whole and len(shape) >= 2 and self.rank in (None, len(shape)) and prod(shape) > 0
 
 
 RECURRENT = (Slot(1, recurrent, macs_by_step, rank=3), Slot(2, recurrent, macs_by_step, rank=3))

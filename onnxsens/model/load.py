@@ -17,7 +17,7 @@ from onnx import external_data_helper, numpy_helper
 
 from onnxsens.arrays import AnyArray, TensorSpec
 from onnxsens.errors import ModelError
-from onnxsens.files import chunks_of
+from onnxsens.files import chunks_of, sha256_of
 
 MAX_PROTOBUF_BYTES = 2**31 - 1
 DAMAGED = "check that the download or export finished"
@@ -122,10 +122,7 @@ def load_model(path: str | Path) -> Model:
         return Model(path, proto, digest.hexdigest())
     combined = hashlib.sha256(digest.digest())
     for file in files:
-        part = hashlib.sha256()
-        for piece in chunks_of(file):
-            part.update(piece)
-        combined.update(part.digest())
+        combined.update(bytes.fromhex(sha256_of(file)))
     return Model(path, proto, combined.hexdigest(), files)
 
 
@@ -189,7 +186,7 @@ def external_files(path: Path, proto: onnx.ModelProto) -> tuple[Path, ...]:
 
 
 def all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every stored tensor: initializers, Constant values and other tensor attributes, bodies included."""
+    """Every stored tensor: initializers first, then Constant values and other tensor attributes, bodies included."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield sparse.values

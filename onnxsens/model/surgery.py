@@ -30,36 +30,42 @@ def write_model(model: Model, replacements: Mapping[str, AnyArray], path: Path) 
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
-    external = [t for t in all_tensors(proto.graph) if t.data_location == onnx.TensorProto.EXTERNAL]
-    for tensor in proto.graph.initializer:
-        if tensor.name in replacements and tensor.data_location != onnx.TensorProto.EXTERNAL:
-            set_values(tensor, replacements[tensor.name])
+    external = []
+    for tensor, named in tensors_by_role(proto.graph):
+        replaced = replacements.get(tensor.name) if named else None
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            external.append((tensor, replaced))
+        elif replaced is not None:
+            set_values(tensor, replaced)
 
-    def contents() -> Iterator[bytes]:
-        for tensor in external:
-            replaced = replacements.get(tensor.name)
-            values = model.values(tensor) if replaced is None else replaced
-            content = little_endian(values)
-            yield content + b"\0" * (-len(content) % ALIGNMENT)
+    def contents() -> Iterator[tuple[bytes, int]]:
+        """What each external tensor holds, and how many bytes of it are not padding."""
+        for tensor, replaced in external:
+            content = little_endian(model.values(tensor) if replaced is None else replaced)
+            yield content + b"\0" * (-len(content) % ALIGNMENT), len(content)
 
     if external:
         digest = hashlib.sha256()
-        lengths = []
-        for content in contents():
-            digest.update(content)
-            lengths.append(len(content))
-        location = f"{path.stem}-{digest.hexdigest()[:12]}.data"
-        write_atomically(path.parent / location, contents())
+        places = []
         offset = 0
-        for tensor, length in zip(external, lengths, strict=True):
-            point_to(tensor, location, offset, tensor_bytes(model, tensor))
-            offset += length
+        for content, length in contents():
+            digest.update(content)
+            places.append((offset, length))
+            offset += len(content)
+        location = f"{path.stem}-{digest.hexdigest()[:12]}.data"
+        write_atomically(path.parent / location, (content for content, _ in contents()))
+        for (tensor, _), (offset, length) in zip(external, places, strict=True):
+            point_to(tensor, location, offset, length)
     write_atomically(path, [serialized(proto)])
 
 
-def tensor_bytes(model: Model, tensor: onnx.TensorProto) -> int:
-    """Bytes of a tensor's values."""
-    return int(model.values(tensor).nbytes)
+def tensors_by_role(graph: onnx.GraphProto) -> Iterator[tuple[onnx.TensorProto, bool]]:
+    """Every stored tensor, and whether it is an initializer of the main graph.
+
+    Only those are known by name: a tensor inside a node or a body may have the same one.
+    """
+    for position, tensor in enumerate(all_tensors(graph)):
+        yield tensor, position < len(graph.initializer)
 
 
 def set_values(tensor: onnx.TensorProto, values: AnyArray) -> None:
@@ -122,8 +128,9 @@ def write_working_copy(
     path = directory / "model.onnx"
     with storage_errors(directory):
         with (directory / WORKING_DATA).open("wb") as file:
-            for tensor in all_tensors(proto.graph):
-                if tensor.data_location != onnx.TensorProto.EXTERNAL and tensor.name not in probed:
+            for tensor, named in tensors_by_role(proto.graph):
+                moved = named and tensor.name in probed
+                if tensor.data_location != onnx.TensorProto.EXTERNAL and not moved:
                     continue
                 content = little_endian(model.values(tensor))
                 point_to(tensor, WORKING_DATA, offset, len(content))

@@ -6,6 +6,7 @@ The account is complete: planned and skipped parameters add up to all parameters
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -97,9 +98,13 @@ class Inventory:
         """All elements in the file."""
         return self.planned_parameters + sum(row.parameters for row in self.skipped)
 
+    @cached_property
+    def _by_name(self) -> dict[str, Weight]:
+        return {weight.name: weight for weight in self.weights}
+
     def weight(self, name: str) -> Weight:
         """The weight called `name`."""
-        return next(weight for weight in self.weights if weight.name == name)
+        return self._by_name[name]
 
 
 def take_inventory(model: Model) -> Inventory:
@@ -149,16 +154,16 @@ def uses(model: Model) -> tuple[dict[str, tuple[Consumer, ...]], dict[str, tuple
     multiplied: dict[str, tuple[Consumer, ...]] = {}
     read: dict[str, tuple[str, ...]] = {}
     for node in model.proto.graph.node:
+        attributes = {attribute.name: attribute.i for attribute in node.attribute}
         for index, name in enumerate(node.input):
             tensor = model.initializers.get(name)
             if tensor is None:
                 continue
             shape = tuple(tensor.dims)
             slot = slot_of(node.op_type, node.domain, index)
-            if slot is None or not slot.fits(shape):
+            if slot is None or not slot.fits(shape, attributes):
                 read[name] = (*read.get(name, ()), f"{node.op_type} input {index}")
                 continue
-            attributes = {attribute.name: attribute.i for attribute in node.attribute}
             consumer = Consumer(
                 node.op_type,
                 node.name or next((output for output in node.output if output), ""),

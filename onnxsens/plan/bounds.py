@@ -21,7 +21,8 @@ from scipy.special import ndtri
 
 from onnxsens.arrays import Float64Array
 
-RESAMPLED_AT_ONCE = 4_000_000  # indices and their values: 64 MB
+RESAMPLED_AT_ONCE = 2_000_000  # indices, their values, and one copy: 48 MB
+SMALLEST_SPREAD = 0.1  # of a resample, as a share of the sample's own
 
 
 def tango_upper(lost: int, gained: int, samples: int, alpha: float) -> float:
@@ -101,10 +102,11 @@ def samples_needed(limit: float, alpha: float) -> int:
 
 
 def bootstrap_upper(drops: Float64Array, alpha: float, rng: np.random.Generator, resamples: int = 10_000) -> float:
-    """One-sided percentile bound of the mean drop: the 1 - alpha quantile of resampled means.
+    """One-sided bootstrap-t bound of the mean drop.
 
-    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. It has no width where all drops
-    are equal. NaN where a drop is NaN.
+    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5. Of skewed drops, such as KL, the
+    plain percentile bound is exceeded two to three times as often as it says with few samples; this one less than
+    half of that. It has no width where all drops are equal. NaN where a drop is NaN.
 
     Args:
         drops: `[samples]`, paired differences; not empty.
@@ -112,30 +114,42 @@ def bootstrap_upper(drops: Float64Array, alpha: float, rng: np.random.Generator,
         rng: draws the resamples.
         resamples: how many.
     """
-    normal_quantile(alpha)
-    return float(np.quantile(resampled_means(drops, rng, resamples), 1.0 - alpha))
+    return bootstrap_bounds(drops, alpha, rng, resamples)[1]
 
 
 def bootstrap_interval(
     drops: Float64Array, confidence: float, rng: np.random.Generator, resamples: int = 10_000
 ) -> tuple[float, float]:
-    """Two-sided percentile interval of the mean drop; arguments and source as `bootstrap_upper`."""
-    alpha = (1.0 - confidence) / 2.0
+    """Two-sided bootstrap-t interval of the mean drop; arguments and source as `bootstrap_upper`."""
+    return bootstrap_bounds(drops, (1.0 - confidence) / 2.0, rng, resamples)
+
+
+def bootstrap_bounds(
+    drops: Float64Array, alpha: float, rng: np.random.Generator, resamples: int
+) -> tuple[float, float]:
+    """Lower and upper bound, each of level 1 - alpha."""
     normal_quantile(alpha)
-    low, high = np.quantile(resampled_means(drops, rng, resamples), [alpha, 1.0 - alpha])
-    return float(low), float(high)
+    means, deviations = resampled(drops, rng, resamples)
+    mean, deviation = float(drops.mean()), float(drops.std())
+    if not deviation > 0:
+        return mean, mean if deviation == 0 else float("nan")
+    # A resample of nearly equal drops would blow the quotient up, and says nothing.
+    quotients = (means - mean) / np.maximum(deviations, SMALLEST_SPREAD * deviation)
+    high, low = np.quantile(quotients, [1.0 - alpha, alpha])
+    return mean - float(high) * deviation, mean - float(low) * deviation
 
 
-def resampled_means(drops: Float64Array, rng: np.random.Generator, resamples: int) -> Float64Array:
-    """`[resamples]`: means of as many drops, drawn with replacement."""
+def resampled(drops: Float64Array, rng: np.random.Generator, resamples: int) -> tuple[Float64Array, Float64Array]:
+    """`[resamples]` each: means and standard deviations of as many drops, drawn with replacement."""
     if drops.size == 0:
         raise ValueError("there are no drops to resample; give at least one sample")
-    means = np.empty(resamples)
+    means, deviations = np.empty(resamples), np.empty(resamples)
     rows = max(1, RESAMPLED_AT_ONCE // drops.size)
     for start in range(0, resamples, rows):
-        count = min(rows, resamples - start)
-        means[start : start + count] = drops[rng.integers(drops.size, size=(count, drops.size))].mean(axis=1)
-    return means
+        drawn = drops[rng.integers(drops.size, size=(min(rows, resamples - start), drops.size))]
+        means[start : start + rows] = drawn.mean(axis=1)
+        deviations[start : start + rows] = drawn.std(axis=1)
+    return means, deviations
 
 
 def normal_quantile(alpha: float) -> float:

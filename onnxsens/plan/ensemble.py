@@ -61,16 +61,21 @@ class Ensemble:
         return sorted(candidates, key=lambda candidate: -candidate.sparsity)
 
     def at(self, sparsity: float) -> list[Candidate]:
-        """Each picker's plan with this sparsity, the least loss on the search metric first."""
+        """Each picker's plan with this sparsity, the least loss on the search metric first.
+
+        A picker that cannot go so far is left out.
+        """
         candidates = []
         for picker in self._pickers:
-            joint = self._measure(self._at(self._family(picker.name), sparsity))
-            candidates.append(Candidate(picker.name, picker.baseline, joint.levels, joint))
+            levels = self._at(self._family(picker.name), sparsity)
+            if self._reaches(levels, sparsity):
+                joint = self._measure(levels)
+                candidates.append(Candidate(picker.name, picker.baseline, joint.levels, joint))
         return sorted(candidates, key=self._loss)
 
     def knee(self) -> list[Candidate]:
         """Candidates at the sparsity where the joint front, the best plan at each size, has its knee."""
-        front = [(target, self.at(target)) for target in KNEE_TARGETS]
+        front = [(target, candidates) for target in KNEE_TARGETS if (candidates := self.at(target))]
         losses = {1 / (1 - target): Observed(target, self._loss(candidates[0])) for target, candidates in front}
         losses[1.0] = Observed(0.0, 0.0)
         ratio = knee(losses)
@@ -110,6 +115,11 @@ class Ensemble:
             boldness = boldest(propose, family, boldness, family.precision)
         self._ended[family.kind] = boldness
         return max(tried, key=lambda joint: joint.sparsity, default=None)
+
+    def _reaches(self, levels: Levels, sparsity: float) -> bool:
+        """To the rounding of one element a weight."""
+        size = sum(weight.size for weight in self._ground.scanner.weights)
+        return total_sparsity(self._ground, levels) >= sparsity - len(self._ground.scanner.weights) / size
 
     def _at(self, family: Family, sparsity: float) -> dict[str, float]:
         """The mildest plan of at least this sparsity, then scaled back to it as exactly as whole elements allow."""

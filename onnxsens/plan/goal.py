@@ -43,7 +43,10 @@ class Goal:
         return "knee" if self.sparsity is None else "sparsity"
 
     def alpha(self, look: int) -> float | None:
-        """Error rate that look 1, 2, ... may spend: (1 - confidence) / 2^look, so that all looks together keep it."""
+        """Error rate that look 1, 2, ... may spend: (1 - confidence) / 2^look, so that all looks together keep it.
+
+        Look 0, at samples that are looked at just once, may spend all of it.
+        """
         return None if self.confidence is None else (1 - self.confidence) / 2**look
 
 

@@ -1,7 +1,7 @@
 """From a scan to a plan: choose, look at the hold-out split, tighten and choose again."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from onnxsens.arrays import FloatArray
@@ -17,7 +17,8 @@ from onnxsens.plan.verification import Verdict, judge, predicted_bound
 from onnxsens.scan import Joint, Scanner
 
 TYPICAL_JOINT_RUNS = 50
-LEAST_SHARE = 0.25  # of the search metric's drop that is left to the next choice after a failed look
+LEAST_SHARE = 0.25  # of a limit that is left to the next choice after a failed look
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Task:
 
     Attributes:
         metrics: every metric the scanner measures, by spec.
+        binary: those whose per-sample values are 0 or 1.
         search_metric: the one that tolerances are on.
         effects: whether a weight has any effect on the outputs; one without is left dense, since nothing is known
             of what pruning it does.
@@ -50,6 +52,7 @@ class Task:
     scanner: Scanner
     model: Model
     metrics: Mapping[str, Metric]
+    binary: Collection[str]
     search_metric: str
     goal: Goal
     effects: Mapping[str, bool]
@@ -64,6 +67,19 @@ def typical_levels(step: float, resolution: float) -> int:
     """How many levels the searches ask of a weight on a typical curve: Top-Down stops past the middle."""
     bisections = max(0, math.ceil(math.log2(step / resolution)))
     return math.ceil(0.7 / step) + bisections + SweetSpotterPicker.cap
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a choice has to keep on the search split.
+
+    Attributes:
+        goals: metric to the largest bound that may be predicted for the hold-out split.
+        caps: metric to the largest drop that may be measured.
+    """
+
+    goals: Mapping[str, float]
+    caps: Mapping[str, float]
 
 
 class Planner:
@@ -96,87 +112,97 @@ class Planner:
             return self._choose_within()
         self._scanner.observer.stage("choice", self._expected)
         if self._task.goal.sparsity is not None:
-            candidates = self._ensemble.at(self._task.goal.sparsity)
+            candidates = self._at_sparsity(self._task.goal.sparsity)
         else:
             candidates = self._ensemble.knee()
         return self._look(candidates, 1, None)
 
+    def _at_sparsity(self, sparsity: float) -> list[Candidate]:
+        dense = self._scanner.sparsity({})
+        if dense >= sparsity:
+            self._scanner.observer.note(f"{dense:.1%} of the weights are zero already; the plan changes nothing")
+        candidates = self._ensemble.at(sparsity)
+        if not candidates:
+            frozen = [weight.name for weight in self._scanner.weights if not self._task.effects[weight.name]]
+            reason = f" ({len(frozen)} weights have no effect on the outputs and stay dense)" if frozen else ""
+            raise GoalError(f"a sparsity of {sparsity:g} over all prunable weights cannot be met{reason}; ask for less")
+        return candidates
+
     def _choose_within(self) -> Chosen:
         """At most three looks, each but the first with limits tightened by what was missing in the one before."""
         goal = self._task.goal
-        limits = dict(goal.max_drop)
+        limits = Limits(dict(goal.max_drop), {})
         chosen: Chosen | None = None
         for look in range(1, LOOKS + 1):
             again = f"choice {look}" if look > 1 else "choice"
             self._scanner.observer.stage(again, self._expected if look == 1 else TYPICAL_JOINT_RUNS)
             candidates = self._ensemble.within(self._accepts(limits, look))
-            if not candidates or candidates[0].sparsity == 0:
+            if not candidates or candidates[0].sparsity <= self._scanner.sparsity({}):
                 break
             chosen = self._look(candidates, look, verified=False)
             if all(name in chosen.verdicts and chosen.verdicts[name].holds for name in goal.max_drop):
                 return self._look(candidates, look, verified=True)
-            limits = self._tightened(limits, chosen, look + 1)
+            limits = self._tightened(limits, chosen)
         if chosen is None:
             raise GoalError(
-                f"no plan keeps {self._limits_text()} on the search split, not even the mildest; "
+                f"no plan can be expected to keep {self._limits_text()}, not even the mildest that was tried; "
                 "allow a larger drop, or give more samples"
             )
         return chosen
 
-    def _tightened(self, limits: Mapping[str, float], failed: Chosen, look: int) -> dict[str, float]:
+    def _tightened(self, limits: Limits, failed: Chosen) -> Limits:
         """Limits for the next choice: less by what was missing, and a cap on the search metric.
 
-        The cap makes the next plan milder also where the goal's metric is too coarse to tell: a plan may lose no
-        sample of two hundred on the search split, and three on the hold-out split.
+        Less by the gap, but never below a share of the limit: a gap larger than the limit would leave nothing to
+        choose. The cap makes the next plan milder also where the goal's metric is too coarse to tell: a plan may
+        lose no sample of two hundred on the search split, and three on the hold-out split.
         """
-        tighter = dict(limits)
-        allowed_share = 1.0
+        tighter, caps = dict(limits.goals), dict(limits.caps)
+        left = 1.0
         for name, limit in self._task.goal.max_drop.items():
             verdict = failed.verdicts.get(name)
             if verdict is None or verdict.holds:
                 continue
-            gap = verdict.bound - limit
-            tighter[name] = max(limits[name] - gap, self._predicted_dense(name, look))
-            allowed_share = min(allowed_share, max(limit / verdict.bound, LEAST_SHARE))
+            # After the second failed look there is one left, and a milder plan is better than none.
+            share = max(limit / verdict.bound, LEAST_SHARE) ** failed.looks
+            tighter[name] = max(tighter[name] - (verdict.bound - limit), tighter[name] * share)
+            left = min(left, share)
         searched = failed.best.joint.measurements.get(self._task.search_metric)
         if searched is not None:
-            cap = searched.drop * allowed_share
-            tighter[self._task.search_metric] = min(cap, tighter.get(self._task.search_metric, cap))
-        return tighter
+            cap = searched.drop * left
+            caps[self._task.search_metric] = min(cap, caps.get(self._task.search_metric, cap))
+        return Limits(tighter, caps)
 
     def _look(self, candidates: list[Candidate], look: int, verified: bool | None) -> Chosen:
         joint = self._scanner.joint(candidates[0].levels, "holdout", self._scanner.metrics)
-        return Chosen(
-            candidates, joint, judge(self._task.metrics, joint.measurements, self._task.goal, look), look, verified
-        )
+        return Chosen(candidates, joint, judge(joint.measurements, self._task.goal, look), look, verified)
 
     def _measure(self, levels: Levels) -> Joint:
         return self._scanner.joint(levels, "search", self._scanner.metrics)
 
-    def _accepts(self, limits: Mapping[str, float], look: int) -> Accepts:
+    def _accepts(self, limits: Limits, look: int) -> Accepts:
         """Good enough on the search split to be expected to pass the look on the hold-out split.
 
-        A limit on a metric that is not the goal's is a cap on what was measured, with no margin.
+        Where samples are so few that even a plan that loses nothing has a wider bound, such a plan is good enough.
         """
-        goals = self._task.goal.max_drop
-
-        def loss(joint: Joint, name: str) -> float:
-            measured = joint.measurements[name]
-            return self._predicted(name, measured, look) if name in goals else measured.drop
+        floors = {name: self._predicted_lossless(name, look) for name in limits.goals}
 
         def accepts(joint: Joint) -> bool:
-            return all(name in joint.measurements and loss(joint, name) <= limit for name, limit in limits.items())
+            measured = joint.measurements
+            return all(
+                name in measured and self._predicted(measured[name], look) <= max(limit, floors[name]) + ROUNDING
+                for name, limit in limits.goals.items()
+            ) and all(name in measured and measured[name].drop <= cap + ROUNDING for name, cap in limits.caps.items())
 
         return accepts
 
-    def _predicted(self, name: str, measured: Measurement, look: int) -> float:
-        samples = self._scanner.sizes["holdout"]
-        return predicted_bound(self._task.metrics[name], measured, samples, self._task.goal.alpha(look))
+    def _predicted(self, measured: Measurement, look: int) -> float:
+        return predicted_bound(measured, self._scanner.sizes["holdout"], self._task.goal.alpha(look))
 
-    def _predicted_dense(self, name: str, look: int) -> float:
-        """What the bound of a plan that loses nothing is expected to be."""
+    def _predicted_lossless(self, name: str, look: int) -> float:
+        """What the bound of a plan that changes no sample is expected to be: above 0 for metrics of 0 and 1 only."""
         samples = self._scanner.sizes["search"]
-        return self._predicted(name, Measurement(samples, 0.0, 0.0, 0.0, 0.0), look)
+        return self._predicted(Measurement(samples, 0.0, 0.0, 0.0, 0.0, binary=name in self._task.binary), look)
 
     def _limits_text(self) -> str:
         return " and ".join(

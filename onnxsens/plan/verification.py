@@ -1,19 +1,20 @@
 """How large a drop may really be: bounds on what was measured, and what a check of so many samples can show at all."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from onnxsens.engine.questions import Measurement
-from onnxsens.errors import GoalError
+from onnxsens.errors import GoalError, UsageError
 from onnxsens.metrics import Metric
 from onnxsens.plan import bounds
 from onnxsens.plan.goal import Goal
 
 BOOTSTRAP_SEED = 20260102
 INTERVAL = 0.95
+FEWEST = 30  # samples of a bootstrap; skewed drops of fewer are bounded far too low
 POWER = 0.8  # of a look: the usual choice in planning a trial
 
 
@@ -40,41 +41,43 @@ class Verdict:
         return self.limit is None or self.bound <= self.limit + 1e-12
 
 
-def discordant(metric: Metric, measured: Measurement) -> tuple[int, int] | None:
-    """Samples lost (right before, wrong now) and gained, for a 0/1 metric; None for any other.
+def discordant(measured: Measurement) -> tuple[int, int] | None:
+    """Samples lost (1 before, 0 now) and gained, where every value was 0 or 1; None otherwise.
 
-    Per-sample drops are then -1, 0 or 1, so their sum is lost - gained and their squares are lost + gained.
+    Per-sample drops are then -1, 0 or 1, so their sum is lost - gained and their squares are lost + gained; a metric
+    that is better when lower counts the other way round, and so do its drops.
     """
-    whole = float(measured.total).is_integer() and float(measured.squares).is_integer()
-    if not (metric.binary and whole and measured.extendable):
+    if not measured.binary:
         return None
     return round((measured.squares + measured.total) / 2), round((measured.squares - measured.total) / 2)
 
 
-def upper_bound(metric: Metric, measured: Measurement, alpha: float | None) -> float:
+def upper_bound(measured: Measurement, alpha: float | None) -> float:
     """What the drop does not exceed but with probability `alpha`; the drop itself where `alpha` is None.
 
     Tango's score bound for 0/1 metrics, which has width even where no sample differs; else the paired bootstrap.
     """
     if alpha is None:
         return measured.drop
-    counts = discordant(metric, measured)
+    counts = discordant(measured)
     if counts:
         return bounds.tango_upper(*counts, measured.samples, alpha)
     if measured.drops is None:
-        return measured.drop + normal_quantile(alpha) * measured.standard_error
+        return measured.drop + bounds.normal_quantile(alpha) * measured.standard_error
     if not measured.extendable:
-        return float(np.quantile(measured.drops, 1 - alpha))
+        # Where no resample differs, no sample does, and the bound is what is left of any share of the set.
+        widest = float(np.quantile(measured.drops, 1 - alpha))
+        return widest if np.ptp(measured.drops) > 0 else widest + bounds.smallest_limit(measured.samples, alpha)
     return bounds.bootstrap_upper(measured.drops, alpha, np.random.default_rng(BOOTSTRAP_SEED))
 
 
-def interval(metric: Metric, measured: Measurement) -> tuple[float, float]:
+def interval(measured: Measurement) -> tuple[float, float]:
     """Two-sided interval of the drop."""
-    counts = discordant(metric, measured)
+    counts = discordant(measured)
     if counts:
         return bounds.tango_interval(*counts, measured.samples, INTERVAL)
     if measured.drops is None:
-        margin = normal_quantile((1 - INTERVAL) / 2) * measured.standard_error
+        margin = bounds.normal_quantile((1 - INTERVAL) / 2) * measured.standard_error
         return measured.drop - margin, measured.drop + margin
     if not measured.extendable:
         low, high = np.quantile(measured.drops, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
@@ -82,7 +85,7 @@ def interval(metric: Metric, measured: Measurement) -> tuple[float, float]:
     return bounds.bootstrap_interval(measured.drops, INTERVAL, np.random.default_rng(BOOTSTRAP_SEED))
 
 
-def predicted_bound(metric: Metric, measured: Measurement, samples: int, alpha: float | None) -> float:
+def predicted_bound(measured: Measurement, samples: int, alpha: float | None) -> float:
     """The bound that a check on `samples` others will stay under with probability `POWER`, were they like these.
 
     Without that margin half of all plans chosen at the limit would fail their check, and more than half of those
@@ -90,65 +93,79 @@ def predicted_bound(metric: Metric, measured: Measurement, samples: int, alpha: 
     """
     if alpha is None:
         return measured.drop
-    reach = normal_quantile(alpha) + normal_quantile(1 - POWER)
-    counts = discordant(metric, measured)
+    reach = bounds.normal_quantile(alpha) + bounds.normal_quantile(1 - POWER)
+    counts = discordant(measured)
     if counts:
         share = samples / measured.samples
-        lost, gained = (round(count * share) for count in counts)
+        lost, gained = (math.floor(count * share + 0.5) for count in counts)
+        gained = min(gained, samples - min(lost, samples))
+        lost = min(lost, samples)
         return bounds.tango_upper(lost, gained, samples, normal_tail(reach))
     spread = measured.standard_error * math.sqrt(measured.samples / samples)
     return measured.drop + reach * spread
 
 
-def judge(
-    metrics: Mapping[str, Metric], measurements: Mapping[str, Measurement], goal: Goal, look: int
-) -> dict[str, Verdict]:
-    """A verdict for every metric that was measured."""
+def judge(measurements: Mapping[str, Measurement], goal: Goal, look: int) -> dict[str, Verdict]:
+    """A verdict for every metric that was measured.
+
+    Args:
+        look: which look at these samples it is; 0 for samples that are looked at just once.
+    """
     alpha = goal.alpha(look)
     verdicts = {}
     for name, measured in measurements.items():
-        metric = metrics[name]
-        limit = goal.max_drop.get(name)
-        low, high = interval(metric, measured)
-        verdicts[name] = Verdict(name, measured, upper_bound(metric, measured, alpha), low, high, limit)
+        low, high = interval(measured)
+        verdicts[name] = Verdict(name, measured, upper_bound(measured, alpha), low, high, goal.max_drop.get(name))
     return verdicts
-
-
-def refuse_undecidable(metrics: Mapping[str, Metric], goal: Goal, samples: int, holdout: float) -> None:
-    """Say before the scan that a limit cannot be shown with so few samples, however good the plan.
-
-    Args:
-        samples: of the hold-out split.
-        holdout: its share of all samples.
-
-    Raises:
-        GoalError: only a plan that beats the dense model could pass; the message has the number of samples that
-            would do, and the limit that could be decided.
-    """
-    alpha = goal.alpha(1)
-    if alpha is None:
-        return
-    for name, limit in goal.max_drop.items():
-        if not metrics[name].binary:
-            continue
-        smallest = bounds.smallest_limit(samples, alpha)
-        if limit < smallest:
-            raise GoalError(
-                f"a drop of {limit:g} in {name} cannot be shown with {samples} hold-out samples at "
-                f"{goal.confidence:.0%} confidence, unless the plan beats the dense model; "
-                + (f"give {math.ceil(bounds.samples_needed(limit, alpha) / holdout)} samples in all, " if limit else "")
-                + f"--max-drop {name}={math.ceil(smallest * 1000) / 1000:g} or more, or --confidence none"
-            )
-
-
-def normal_quantile(alpha: float) -> float:
-    """z with a share `alpha` of the normal distribution above it."""
-    return bounds.normal_quantile(alpha)
 
 
 def normal_tail(z: float) -> float:
     """The share of the normal distribution above z."""
     return math.erfc(z / math.sqrt(2)) / 2
+
+
+def refuse_undecidable(
+    metrics: Mapping[str, Metric], binary: Collection[str], goal: Goal, samples: int, holdout: float
+) -> None:
+    """Say before the scan that a limit cannot be shown with these samples, however good the plan.
+
+    Args:
+        metrics: by spec.
+        binary: those whose per-sample values are 0 or 1.
+        samples: of the hold-out split.
+        holdout: its share of all samples.
+
+    Raises:
+        UsageError: a limit is all of the metric's range, or more.
+        GoalError: only a plan that beats the dense model could pass; the message has the number of samples that
+            would do, and the limit that could be decided. Or a bootstrap of so few samples is worth nothing.
+    """
+    for name, limit in goal.max_drop.items():
+        if metrics[name].unit == "fraction" and limit >= 1:
+            raise UsageError(
+                f"--max-drop {name}={limit:g} allows to lose everything; a drop is absolute, so 0.05 is five points"
+            )
+    alpha = goal.alpha(1)
+    if alpha is None:
+        return
+    for name, limit in goal.max_drop.items():
+        if name not in binary:
+            if samples < FEWEST:
+                raise GoalError(
+                    f"{samples} hold-out samples are too few for a bound on {name}; give "
+                    f"{math.ceil(FEWEST / holdout)} samples in all, or --confidence none"
+                )
+            continue
+        smallest = bounds.smallest_limit(samples, alpha)
+        if limit < smallest:
+            enough = (
+                f"give {math.ceil(bounds.samples_needed(limit, alpha) / holdout)} samples in all, " if limit else ""
+            )
+            raise GoalError(
+                f"a drop of {limit:g} in {name} cannot be shown with {samples} hold-out samples at "
+                f"{goal.confidence:.0%} confidence, unless the plan beats the dense model; {enough}"
+                f"--max-drop {name}={math.ceil(smallest * 1000) / 1000:g} or more, or --confidence none"
+            )
 
 
 def refuse_noisy(noise: Mapping[str, float], goal: Goal) -> None:

@@ -58,6 +58,7 @@ def scan(result: ScanResult) -> dict[str, Any]:
     """Every point, every pick."""
     return {
         "search_metric": result.search_metric,
+        "tolerance": result.tolerance,
         "points": [
             {
                 "weight": point.weight,

@@ -1,5 +1,7 @@
 """Records as rich tables and lines for the terminal."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -12,6 +14,7 @@ from onnxsens.results import Applied, Diagnosis, Estimate, Inspection, ScanResul
 
 # How a column behaves where there is no room: kept whole, or folded.
 LEFT, RIGHT, FOLDED = "left", "right", "folded"
+SHOWN_LEVELS = 9  # columns of curves that fit beside a name
 
 
 def table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> Group:
@@ -84,27 +87,47 @@ def inspection(result: Inspection, sort: str) -> RenderableType:
 
 
 def scan(result: ScanResult) -> RenderableType:
-    """What each search picked, and which weights have no effect."""
-    names = list(result.picks)
-    weights = list(result.effects)
-    measured: dict[str, int] = {}
+    """Each weight's curve where it fits on a line, else its size; and what the searches picked."""
+    parts: list[RenderableType] = [curves(result), Text()]
+    picking = {name: picks for name, picks in result.picks.items() if result.tolerance is not None or name != "grid"}
+    if picking:
+        goal = "the knee" if result.tolerance is None else f"at most {result.tolerance:g}"
+        parts += [
+            table(
+                f"picks by {inert(result.search_metric)}: {goal}",
+                [("weight", FOLDED), *((name, RIGHT) for name in picking)],
+                [
+                    [inert(weight), *(percent(picking[name][weight].level) for name in picking)]
+                    for weight in result.effects
+                ],
+            ),
+            Text(),
+        ]
+    return Group(*parts[:-1])
+
+
+def curves(result: ScanResult) -> RenderableType:
+    """Drop of the search metric by level, for the levels that most weights were measured at."""
+    drops: dict[str, dict[float, str]] = {weight: {} for weight in result.effects}
     for point in result.points:
-        measured[point.weight] = measured.get(point.weight, 0) + 1
+        drops[point.weight][point.asked] = quality_of(point.observed(result.search_metric).drop)
+    asked = Counter(level for found in drops.values() for level in found)
+    shown = sorted(level for level, _ in asked.most_common(SHOWN_LEVELS))
+    rows = []
+    for weight, found in drops.items():
+        failure = result.failures.get(weight, "")
+        remarks = [inert(failure)] if failure else [] if result.effects[weight] else ["no effect on the outputs"]
+        rows.append([inert(weight), *(found.get(level, "") for level in shown), "; ".join(remarks)])
     return table(
-        f"picks by {inert(result.search_metric)}",
-        [("weight", FOLDED), *((name, RIGHT) for name in names), ("points", RIGHT), ("", FOLDED)],
-        [
-            [
-                inert(weight),
-                *(percent(result.picks[name][weight].level) for name in names),
-                str(measured.get(weight, 0)),
-                inert(
-                    result.failures.get(weight, "") or ("" if result.effects[weight] else "no effect on the outputs")
-                ),
-            ]
-            for weight in weights
-        ],
+        f"drop in {inert(result.search_metric)} at each sparsity, one weight at a time",
+        [("weight", FOLDED), *((percent(level), RIGHT) for level in shown), ("", FOLDED)],
+        rows,
     )
+
+
+def quality_of(drop: float) -> str:
+    """A drop in a table of many: three digits; a failed point is a question mark."""
+    return "?" if math.isnan(drop) else f"{drop:.3g}"
 
 
 def plan(made: Plan) -> RenderableType:
@@ -157,7 +180,7 @@ def headline(made: Plan) -> RenderableType:
     text = Text("\n".join(lines) + "\n")
     if made.quality.verified is None:
         return text + Text("there is no quality goal, so nothing was verified", style="yellow")
-    looks = f" (look {made.quality.looks} of 3)" if made.quality.looks > 1 else ""
+    looks = f" (look {made.quality.looks} of 3 at the hold-out split)" if made.quality.looks > 1 else ""
     sure = (
         "by point estimate" if made.objective.confidence is None else f"at {made.objective.confidence:.0%} confidence"
     )

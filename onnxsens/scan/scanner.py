@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from onnxsens.engine.questions import Change, Evaluator, Measurement, Question, SplitName
@@ -88,7 +88,9 @@ class Scanner:
         self._store = store
         self._evaluator = evaluator
         self._points: dict[tuple[str, int], Point] = {
-            (point.weight, point.zeros): point for point in store.points(technique.name)
+            # What failed in an earlier process gets another chance: memory may have run out.
+            (point.weight, point.zeros): replace(point, failures={})
+            for point in store.points(technique.name)
         }
         self._effects = store.effects()
         # What this conversation has seen. A curve is made of it alone, so that a resumed run, with the store full of
@@ -168,6 +170,12 @@ class Scanner:
         """Points and joint runs that were asked for so far, wherever the answers came from."""
         return len(self._asked), len(self._runs)
 
+    @property
+    def samples_taken(self) -> int:
+        """The fewest samples that a point asked for so far has; a store may hold points of more than was asked."""
+        taken = [measured.samples for point in self._asked.values() for measured in point.measurements.values()]
+        return min(taken, default=self.samples)
+
     def failures(self) -> dict[str, str]:
         """Weights with a point that could not be measured, and why."""
         return {point.weight: next(iter(point.failures.values())) for point in self.points() if point.failures}
@@ -181,8 +189,10 @@ class Scanner:
         )
         sparsity = self.sparsity(levels)
         variant = self._variant(changes)
-        self._runs.add((variant, split))
         measurements, failures = self._store.joint(variant, split)
+        if (variant, split) not in self._runs:
+            failures = {}  # as above, of an earlier process
+        self._runs.add((variant, split))
         lacking = tuple(metric for metric in metrics if metric not in measurements and metric not in failures)
         if lacking:
             question = Question(changes, split, (0, self.sizes[split]), lacking, values=split == "holdout")
@@ -195,22 +205,20 @@ class Scanner:
 
     def look_for_effects(self) -> dict[str, bool]:
         """The canary, on every weight: whether zeroing all of it changes any output on the scan's samples."""
-        lacking = [weight for weight in self.weights if weight.name not in self._effects]
+        lacking = [weight for weight in self.weights if not self._settled(weight.name)]
         self.observer.stage("canary", len(lacking))
         for weight in lacking:
             started = time.perf_counter()
             seen = self._evaluator.has_effect(weight.name, self.samples)
-            self._store.put_effect(weight.name, seen)
-            self._effects[weight.name] = seen
+            self._store.put_effect(weight.name, seen, self.samples)
+            self._effects[weight.name] = seen, self.samples
             self.observer.evaluated(weight.name, time.perf_counter() - started)
-        return {weight.name: self._effects[weight.name] for weight in self.weights}
+        return {weight.name: self._effects[weight.name][0] for weight in self.weights}
 
-    def repeat_dense(self) -> dict[str, Measurement]:
-        """The dense model against itself, run a second time: all zero unless it is not deterministic."""
-        question = Question((), "search", (0, self.samples), self.metrics)
-        answer = self._evaluator.answer(question)
-        self.observer.evaluated("dense model", answer.seconds)
-        return answer.measurements
+    def _settled(self, weight: str) -> bool:
+        """An effect that was seen stays; that there is none is only known of the samples looked at."""
+        seen, samples = self._effects.get(weight, (False, 0))
+        return seen or samples >= self.samples
 
     def _answered(self, known: Point | None, metric: str) -> bool:
         if known is None:

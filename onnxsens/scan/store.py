@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from onnxsens.engine.questions import DENSE, Answer, Measurement, SplitName
-from onnxsens.errors import RunMismatchError, StorageError
+from onnxsens.errors import InputError, RunMismatchError, StorageError
 from onnxsens.scan.identity import describe_difference
 from onnxsens.scan.lock import FolderLock
 from onnxsens.scan.points import Point
@@ -27,22 +27,24 @@ CREATE TABLE run (
     schema_version INTEGER NOT NULL, made_by TEXT NOT NULL, identity TEXT NOT NULL, settings TEXT NOT NULL
 );
 CREATE TABLE metric (name TEXT PRIMARY KEY, source_sha256 TEXT NOT NULL);
-CREATE TABLE effect (weight TEXT PRIMARY KEY, has_effect INTEGER NOT NULL);
+CREATE TABLE effect (weight TEXT PRIMARY KEY, has_effect INTEGER NOT NULL, samples INTEGER NOT NULL);
+CREATE TABLE artefact (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL);
 CREATE TABLE point (
     base TEXT NOT NULL, weight TEXT NOT NULL, technique TEXT NOT NULL, zeros INTEGER NOT NULL, metric TEXT NOT NULL,
     level_asked REAL NOT NULL, level_achieved REAL NOT NULL, size INTEGER NOT NULL,
     samples INTEGER NOT NULL, mean_drop REAL, standard_error REAL, total REAL, squares REAL, dense REAL, pruned REAL,
-    extendable INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL, failure TEXT,
+    extendable INTEGER NOT NULL, binary INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL, failure TEXT,
     PRIMARY KEY (base, weight, technique, zeros, metric)
 );
 CREATE TABLE joint (
     variant TEXT NOT NULL, split TEXT NOT NULL, metric TEXT NOT NULL,
     samples INTEGER NOT NULL, mean_drop REAL, standard_error REAL, total REAL, squares REAL, dense REAL, pruned REAL,
-    extendable INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL, failure TEXT, drops BLOB,
+    extendable INTEGER NOT NULL, binary INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL, failure TEXT,
+    drops BLOB,
     PRIMARY KEY (variant, split, metric)
 );
 """
-MEASURED = "samples, total, squares, dense, pruned, extendable, failure"
+MEASURED = "samples, total, squares, dense, pruned, extendable, binary, failure"
 
 
 class Store:
@@ -100,14 +102,6 @@ class Store:
         with self._errors():
             self._db.executemany("INSERT OR IGNORE INTO metric VALUES (?, ?)", digests.items())
 
-    def point(self, weight: str, technique: str, zeros: int) -> tuple[dict[str, Measurement], dict[str, str]]:
-        """Measurements and failures by metric; both empty where nothing was measured."""
-        rows = self._rows(
-            f"SELECT metric, {MEASURED} FROM point WHERE base = ? AND weight = ? AND technique = ? AND zeros = ?",
-            (DENSE, weight, technique, zeros),
-        )
-        return sort_out((row[0], row[1:]) for row in rows)
-
     def put_point(self, point: Point, seconds: float, engine: str) -> None:
         """Keep every metric of a point, in one transaction; a longer sample replaces a shorter one."""
         identity = (DENSE, point.weight, point.technique, point.zeros)
@@ -157,16 +151,28 @@ class Store:
         ]
         self._insert("joint", rows)
 
-    def effects(self) -> dict[str, bool]:
-        """Weights that the canary has been tried on."""
-        return {weight: bool(seen) for weight, seen in self._rows("SELECT weight, has_effect FROM effect")}
+    def effects(self) -> dict[str, tuple[bool, int]]:
+        """Weights that the canary has been tried on: what it said, and on how many samples."""
+        rows = self._rows("SELECT weight, has_effect, samples FROM effect")
+        return {weight: (bool(seen), samples) for weight, seen, samples in rows}
 
-    def put_effect(self, weight: str, seen: bool) -> None:
+    def put_effect(self, weight: str, seen: bool, samples: int) -> None:
         """Keep what the canary said."""
-        self._insert("effect", [(weight, int(seen))])
+        self._insert("effect", [(weight, int(seen), samples)])
+
+    def artefacts(self) -> dict[str, str]:
+        """Files that this run has written: name to SHA-256."""
+        return dict(self._rows("SELECT name, sha256 FROM artefact"))
+
+    def put_artefact(self, name: str, sha256: str) -> None:
+        """Keep what was written."""
+        self._insert("artefact", [(name, sha256)])
 
     def _open(self, identity: Mapping[str, str], settings: Mapping[str, object], made_by: str) -> None:
-        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'run'"):
+        tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "run" not in tables:
+            if tables:
+                raise InputError(f"'{self.path}' is no run store of ours; choose another folder")
             with self._transaction():
                 for statement in SCHEMA.split(";"):
                     self._db.execute(statement)
@@ -210,17 +216,19 @@ class Store:
         try:
             yield
         except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+                raise InputError(f"'{self.path}' is no run store of ours: {error}; choose another folder") from error
             raise StorageError(
                 f"'{self.path}' cannot be used: {error}; what was measured before is kept, "
                 "make room or choose another folder and run the same command again"
             ) from error
 
 
-FAILED = (0, None, None, None, None, None, None, 0)
+FAILED = (0, None, None, None, None, None, None, 0, 0)
 
 
 def columns(measured: Measurement) -> tuple[object, ...]:
-    """A measurement as columns: samples, mean_drop, standard_error, total, squares, dense, pruned, extendable."""
+    """A measurement as the columns `samples` to `binary`."""
     return (
         measured.samples,
         measured.drop,
@@ -230,6 +238,7 @@ def columns(measured: Measurement) -> tuple[object, ...]:
         measured.dense,
         measured.pruned,
         int(measured.extendable),
+        int(measured.binary),
     )
 
 
@@ -242,10 +251,12 @@ def sort_out(rows: Iterable[tuple[str, Sequence[Any]]]) -> tuple[dict[str, Measu
     """Rows of `MEASURED`, drops last where there are any, into measurements and failures by metric."""
     measurements: dict[str, Measurement] = {}
     failures: dict[str, str] = {}
-    for metric, (samples, total, squares, dense, pruned, extendable, failure, *drops) in rows:
+    for metric, (samples, total, squares, dense, pruned, extendable, binary, failure, *drops) in rows:
         if failure is not None:
             failures[metric] = failure
             continue
         values = np.frombuffer(drops[0], dtype="<f8") if drops and drops[0] is not None else None
-        measurements[metric] = Measurement(samples, total, squares, dense, pruned, bool(extendable), values)
+        measurements[metric] = Measurement(
+            samples, total, squares, dense, pruned, bool(extendable), bool(binary), values
+        )
     return measurements, failures

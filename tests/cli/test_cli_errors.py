@@ -80,6 +80,13 @@ CASES = [
     (["scan", "good.onnx", "-d", "good.npz", "-o", "out", "--search", "top-down"], 2, "needs a tolerance"),
     (["scan", "good.onnx", "-d", "good.npz", "-o", "out", "--levels", "0.5,x"], 2, "--levels '0.5,x'"),
     (["scan", "good.onnx", "-d", "good.npz", "-o", "out", "--search", "gird"], 2, "did you mean 'grid'"),
+    (
+        ["scan", "good.onnx", "-d", "good.npz", "-o", "out", "--search", "sweet-spotter", "--levels", "0.5"],
+        2,
+        "--levels",
+    ),
+    ([*AUTO, "--dry-run", "--step", "0"], 2, "step 0.0"),
+    ([*AUTO, "--max-drop", "accuracy=5"], 2, "0.05 is five points"),
     (["plan", "out"], 3, "holds no run"),
     (["apply", "good.onnx", "plan.json", "-o", "p.onnx"], 3, "is not a valid plan"),
     (["apply", "good.onnx", "other.json", "-o", "p.onnx"], 3, "has the schema 'somebody.else/7'"),
@@ -130,6 +137,15 @@ def test_errors_are_json_too_where_json_was_asked_for(desk: Path) -> None:
     assert done.returncode == 3
     assert json.loads(done.stdout)["exit_code"] == 3
     assert "the file is empty" in json.loads(done.stdout)["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [([*AUTO, "--max-drop", "accuracy=0.01"], 5), (["auto", "--jsn"], 2), (["atuo"], 2)]
+)
+def test_every_error_is_one_json_document(desk: Path, arguments: list[str], code: int) -> None:
+    done = onnxsens(*arguments, "--json", cwd=desk)
+    assert done.returncode == code
+    assert json.loads(done.stdout)["exit_code"] == code
 
 
 def test_a_traceback_is_there_for_those_who_ask(desk: Path) -> None:

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 from commands import ROOT, document, onnxsens
-from networks import convolutional, samples_file, saved, tied, with_dead_weight
+from networks import convolutional, samples_file, saved, tied, with_dead_weight, with_external_data
 from onnx import numpy_helper
 
 GOAL = ("--max-drop", "kl=0.05")
@@ -137,6 +137,159 @@ def wait_for_rows(folder: Path, wanted: int, process: "subprocess.Popen[str]") -
             pass  # the tables are just being made
         time.sleep(0.01)
     raise AssertionError(f"not {wanted} rows in 30 s")
+
+
+def test_a_look_that_fails_is_followed_by_a_milder_plan(task: tuple[Path, Path], tmp_path: Path) -> None:
+    """Search and hold-out split differ, so that the first look is bound to fail: some labels of one are wrong."""
+    data = dict(np.load(task[1]))
+    order = np.random.default_rng(0).permutation(400)
+    session = onnxruntime.InferenceSession(str(task[0]), providers=["CPUExecutionProvider"])
+    dense = session.run(None, {"x": data["x"]})[0]
+    labels = dense.argmax(1)
+    unsure = np.sort(dense, axis=1)[:, -1] - np.sort(dense, axis=1)[:, -2]
+    # On the search split only the surest samples count as right, so that pruning costs little there.
+    wrong = order[200:][unsure[order[200:]] < np.median(unsure)]
+    labels[wrong] = dense.argmin(1)[wrong]
+    np.savez(tmp_path / "d.npz", x=data["x"], labels=labels)
+    made = document("auto", task[0], "-d", tmp_path / "d.npz", "--max-drop", "accuracy=0.04", "-o", tmp_path / "run")
+    assert made["quality"]["looks"] > 1
+    assert made["quality"]["verified"] is True
+    assert made["quality"]["metrics"]["accuracy"]["bound"] <= 0.04
+
+
+def test_the_limit_that_is_advised_can_be_chosen_for(task: tuple[Path, Path], tmp_path: Path) -> None:
+    refused = onnxsens("auto", task[0], "-d", task[1], "--max-drop", "agreement=0.01", "-o", tmp_path / "run")
+    assert refused.returncode == 5
+    advised = refused.stderr.split("--max-drop agreement=")[1].split()[0]
+    done = onnxsens(
+        "auto", task[0], "-d", task[1], "--max-drop", f"agreement={advised}", "-o", tmp_path / "run", "--json"
+    )
+    made = json.loads(done.stdout)
+    assert done.returncode == (0 if made["quality"]["verified"] else 5)
+    assert made["totals"]["zeros"] > 0
+
+
+def test_a_sparsity_goal_counts_weights_that_stay_dense_too(tmp_path: Path) -> None:
+    model = saved(with_dead_weight(), tmp_path / "m.onnx")
+    data = samples_file(tmp_path / "d.npz", (6,), 3, samples=100)
+    made = document("auto", model, "-d", data, "--sparsity", "0.4", "-o", tmp_path / "run")
+    assert made["totals"]["zeros"] / made["totals"]["parameters"] >= 0.39
+    refused = onnxsens("auto", model, "-d", data, "--sparsity", "0.6", "-o", tmp_path / "run")
+    assert refused.returncode == 5
+    assert "cannot be met (1 weights have no effect on the outputs and stay dense)" in refused.stderr
+
+
+def test_the_output_that_the_labels_belong_to_is_found(tmp_path: Path) -> None:
+    proto = convolutional()
+    features = onnx.helper.make_tensor_value_info("f", onnx.TensorProto.FLOAT, ["N", 6])
+    whole = onnx.helper.make_tensor_value_info("cls", onnx.TensorProto.INT64, ["N"])
+    proto.graph.node.append(onnx.helper.make_node("ArgMax", ["logits"], ["cls"], axis=1, keepdims=0))
+    logits = proto.graph.output.pop()
+    proto.graph.output.extend([whole, features, logits])
+    model = saved(proto, tmp_path / "m.onnx")
+    data = samples_file(tmp_path / "d.npz", (2, 8, 8), 5, samples=100)
+    done = onnxsens("scan", model, "-d", data, "--levels", "0.5", "-o", tmp_path / "run", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "'logits', the likeliest of 3 outputs, has 5 classes" in done.stderr.replace("outputs has", "outputs, has")
+
+
+def test_an_output_whose_first_axis_is_no_batch_is_not_read_by_chance(tmp_path: Path) -> None:
+    proto = convolutional()
+    proto.graph.node.append(onnx.helper.make_node("Transpose", ["logits"], ["turned"], perm=[1, 0]))
+    proto.graph.output.insert(0, onnx.helper.make_tensor_value_info("turned", onnx.TensorProto.FLOAT, [5, "N"]))
+    model = saved(proto, tmp_path / "m.onnx")
+    data = samples_file(tmp_path / "d.npz", (2, 8, 8), None, samples=40)
+    done = onnxsens(
+        "scan",
+        model,
+        "-d",
+        data,
+        "--levels",
+        "0.5",
+        "--batch-size",
+        "5",
+        "--metric",
+        "kl",
+        "-o",
+        tmp_path / "run",
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    refused = onnxsens("scan", model, "-d", data, "--batch-size", "5", "--output", "turned", "-o", tmp_path / "other")
+    assert refused.returncode == 2
+
+
+def test_a_metric_that_is_undefined_on_resamples_fails_and_is_no_bug(task: tuple[Path, Path], tmp_path: Path) -> None:
+    code = tmp_path / "mine.py"
+    code.write_text(
+        "import numpy as np\n"
+        "def rare(outputs, dense, labels):\n"
+        "    right = (outputs['logits'].argmax(1) == labels).mean()\n"
+        "    return float('nan') if dense['logits'].max() < PEAK else float(right)\n"
+    )
+    x = np.load(task[1])["x"]
+    peak = onnxruntime.InferenceSession(str(task[0])).run(None, {"x": x})[0].max(1)
+    code.write_text(code.read_text().replace("PEAK", repr(float(np.sort(peak)[-30]))))
+    done = onnxsens(
+        "auto",
+        task[0],
+        "-d",
+        task[1],
+        "--sparsity",
+        "0.3",
+        "--metric",
+        f"{code}:rare",
+        "--metric",
+        "kl",
+        "-o",
+        tmp_path / "r",
+    )
+    assert done.returncode in (0, 7), done.stderr
+    assert "bug of ours" not in done.stderr
+
+
+class TestNothingOfTheUsersIsOverwritten:
+    def test_not_the_model_its_data_or_the_plan(self, finished: Path, tmp_path: Path) -> None:
+        model = with_external_data(convolutional(), tmp_path / "m.onnx")
+        data = samples_file(tmp_path / "d.npz", (2, 8, 8), 5)
+        document("auto", model, "-d", data, "--sparsity", "0.3", "-o", tmp_path / "run")
+        before = (tmp_path / "m.bin").read_bytes()
+        for out in (model, tmp_path / "m.bin", tmp_path / "run" / "plan.json"):
+            refused = onnxsens("apply", model, tmp_path / "run" / "plan.json", "-o", out, "--force")
+            assert refused.returncode == 4
+            assert "is what the pruned model is made from" in refused.stderr
+        assert (tmp_path / "m.bin").read_bytes() == before
+
+    def test_not_a_model_that_lies_where_the_result_would_go(self, task: tuple[Path, Path], tmp_path: Path) -> None:
+        model = tmp_path / "pruned.onnx"
+        model.write_bytes(task[0].read_bytes())
+        refused = onnxsens("auto", model, "-d", task[1], "--sparsity", "0.3", "-o", tmp_path)
+        assert refused.returncode == 4
+        assert "would overwrite the model itself" in refused.stderr
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["pruned.onnx"]
+
+    def test_not_a_file_in_a_run_folder_that_the_run_did_not_write(
+        self, task: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        document("scan", task[0], "-d", task[1], "--levels", "0.5", "-o", tmp_path)
+        (tmp_path / "pruned.onnx").write_text("precious")
+        command = ("auto", task[0], "-d", task[1], "--sparsity", "0.3", "-o", tmp_path)
+        refused = onnxsens(*command)
+        assert refused.returncode == 4 and "give --force" in refused.stderr
+        assert (tmp_path / "pruned.onnx").read_text() == "precious"
+        document(*command, "--force")
+        document(*command)
+        (tmp_path / "plan.json").write_text("edited")
+        assert onnxsens(*command).returncode == 4
+
+
+def test_plan_works_from_another_folder_and_with_another_number_of_cores(
+    task: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    scan = ("scan", task[0].name, "-d", task[1].name, "--metric", "kl", "--levels", "0.5", "--threads", "1", "-o", run)
+    assert onnxsens(*scan, cwd=task[0].parent).returncode == 0
+    document("plan", run, "--sparsity", "0.3")
 
 
 def test_a_sparsity_goal_is_met_to_the_element_and_not_called_verified(task: tuple[Path, Path], tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def one_node(operator: str, index: int, weight: np.ndarray, data: np.ndarray, at
 
 def view(operator: str, index: int, shape: tuple[int, ...], attributes: dict[str, Any]) -> Layout:
     slot = slot_of(operator, "", index)
-    assert slot is not None and slot.fits(shape)
+    assert slot is not None and slot.fits(shape, attributes)
     return slot.view(shape, attributes)
 
 

@@ -53,6 +53,27 @@ def test_values_stay_in_the_field_that_held_them(tmp_path: Path) -> None:
     assert list(written.float_data) == [1.0] * 30
 
 
+@pytest.mark.parametrize("external", [False, True], ids=["inline", "external"])
+def test_a_tensor_inside_a_node_that_has_a_weights_name_is_left_alone(tmp_path: Path, external: bool) -> None:
+    proto = convolutional()
+    value = numpy_helper.from_array(np.full((5, 6), 7, np.float32), "head")
+    proto.graph.node.append(onnx.helper.make_node("Constant", [], ["held"], value=value))
+    path = tmp_path / "m.onnx"
+    if external:
+        onnx.save_model(
+            proto, str(path), save_as_external_data=True, location="m.bin", size_threshold=0, convert_attribute=True
+        )
+    else:
+        saved(proto, path)
+    write_model(load_model(path), {"head": np.zeros((5, 6), np.float32)}, tmp_path / "out.onnx")
+    written = onnx.load(str(tmp_path / "out.onnx"))
+    assert (numpy_helper.to_array(written.graph.node[-1].attribute[0].t) == 7).all()
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    working = onnx.load(str(write_working_copy(load_model(path), folder, {"head"})))
+    assert (numpy_helper.to_array(working.graph.node[-1].attribute[0].t) == 7).all()
+
+
 def test_the_model_that_came_in_is_not_changed(tmp_path: Path) -> None:
     source = with_external_data(convolutional(), tmp_path / "m.onnx")
     content = (source.read_bytes(), (tmp_path / "m.bin").read_bytes())

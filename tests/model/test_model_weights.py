@@ -121,6 +121,15 @@ def test_a_model_with_nothing_to_prune_is_refused(tmp_path: Path) -> None:
         take_inventory(load_model(saved(proto, tmp_path / "m.onnx")))
 
 
+def test_an_impossible_group_count_is_no_weight(tmp_path: Path) -> None:
+    proto = convolutional()
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "ConvTranspose" and attribute.name == "group":
+                attribute.i = 0
+    assert reasons(proto, tmp_path)["up"] == "not the weight of a supported operator (ConvTranspose input 1)"
+
+
 def test_an_unsuitable_rank_is_no_weight(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     nodes = [helper.make_node("MatMul", ["x", "v"], ["a"]), helper.make_node("MatMul", ["x", "w"], ["y"])]

@@ -189,17 +189,25 @@ def test_the_bootstrap_bound_is_that_of_the_normal_law_for_many_samples() -> Non
     assert low == pytest.approx(drops.mean() - norm.isf(0.05) * error, abs=0.1 * error)
 
 
-def test_the_bootstrap_of_two_samples_has_three_means() -> None:
-    # Means of (0, 1), drawn twice: 0, 1/2, 1 with probability 1/4, 1/2, 1/4.
+def test_the_bootstrap_of_two_samples_has_three_quotients() -> None:
+    # (0, 1) drawn twice: means 0, 1/2, 1 with probability 1/4, 1/2, 1/4; the spread of equal ones counts as a tenth
+    # of 1/2, so quotients are -10, 0, 10, and the bound of alpha below 1/4 is 1/2 + 10 * 1/2.
     drops = np.array([0.0, 1.0])
     bounds = [bootstrap_upper(drops, alpha, np.random.default_rng(0)) for alpha in (0.2, 0.3)]
-    assert bounds == [1.0, 0.5]
+    assert bounds == [5.5, 0.5]
 
 
 def test_the_bootstrap_covers_the_true_drop_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(3)
     covered = [bootstrap_upper(rng.exponential(size=150) - 1.0, 0.1, rng, 400) >= 0.0 for _ in range(300)]
     assert np.mean(covered) == pytest.approx(0.88, abs=0.06)  # the percentile bound of a skewed mean is a little low
+
+
+@pytest.mark.parametrize(("samples", "most"), [(30, 0.06), (100, 0.05), (400, 0.045)])
+def test_the_bootstrap_of_skewed_drops_is_exceeded_about_as_often_as_it_says(samples: int, most: float) -> None:
+    rng = np.random.default_rng(4)
+    missed = [bootstrap_upper(rng.exponential(size=samples), 0.025, rng, 400) < 1.0 for _ in range(600)]
+    assert np.mean(missed) <= most
 
 
 def test_the_bootstrap_is_a_function_of_its_generator() -> None:

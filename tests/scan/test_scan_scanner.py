@@ -4,12 +4,13 @@ import multiprocessing
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from fakes import KnownCurves
 from networks import convolutional, saved
 
-from onnxsens.errors import RunMismatchError, StorageError, StoreInUseError
+from onnxsens.errors import InputError, RunMismatchError, StoreInUseError
 from onnxsens.model import Inventory, load_model, take_inventory
 from onnxsens.scan import Nobody, Scanner, Store, SweetSpotter, TopDown, tolerance
 from onnxsens.techniques import make_technique
@@ -107,11 +108,14 @@ def test_more_samples_extend_a_point_and_repeat_none(folder: Path, inventory: In
     assert point.measurements["kl"].drop == pytest.approx(0.25)
 
 
-def test_a_failed_metric_is_kept_as_a_failure_and_not_tried_again(folder: Path, inventory: Inventory) -> None:
-    evaluator = KnownCurves(quadratic, failing=("kl",))
+def test_a_failed_metric_is_kept_as_a_failure_and_tried_again_in_another_process_only(
+    folder: Path, inventory: Inventory
+) -> None:
     for _ in range(2):
+        evaluator = KnownCurves(quadratic, failing=("kl",))
         with open_store(folder) as store:
             scanner = scanner_of(store, evaluator, inventory)
+            scanner.search(inventory.weight("head"), TopDown(), tolerance(0.5), "kl")
             pick = scanner.search(inventory.weight("head"), TopDown(), tolerance(0.5), "kl")
             failures = scanner.failures()
             assert scanner.zeros(inventory.weight("head"), pick.level) == 0
@@ -171,8 +175,33 @@ def test_a_second_process_is_told_who_is_at_work(folder: Path) -> None:
 
 def test_a_store_that_is_no_database_is_one_line(folder: Path) -> None:
     (folder / "scan.db").write_bytes(b"this is not a database, but it is long enough to be looked at" * 40)
-    with pytest.raises(StorageError, match="cannot be used: file is not a database"):
+    with pytest.raises(InputError, match="is no run store of ours: file is not a database"):
         open_store(folder)
+
+
+def test_a_database_of_somebody_else_is_left_alone(folder: Path) -> None:
+    with sqlite3.connect(folder / "scan.db") as database:
+        database.execute("CREATE TABLE precious (value)")
+    database.close()
+    with pytest.raises(InputError, match="is no run store of ours"):
+        open_store(folder)
+    database = sqlite3.connect(folder / "scan.db")
+    assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("precious",)]
+    database.close()
+
+
+def test_that_a_weight_has_no_effect_is_only_known_of_the_samples_looked_at(folder: Path, inventory: Inventory) -> None:
+    class Still(KnownCurves):
+        looked: ClassVar[list[int]] = []
+
+        def has_effect(self, weight: str, samples: int) -> bool:
+            self.looked.append(samples)
+            return False
+
+    for samples in (50, 50, 100):
+        with open_store(folder) as store:
+            assert not any(scanner_of(store, Still(quadratic), inventory, samples).look_for_effects().values())
+    assert Still.looked == [50] * 4 + [100] * 4
 
 
 def test_a_newer_schema_is_not_touched(folder: Path) -> None:

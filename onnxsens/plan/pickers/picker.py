@@ -15,8 +15,8 @@ from onnxsens.scan.searches import Level
 
 Levels = Mapping[str, Level]
 
-# No family goes beyond: a whole weight at zero is a search's decision, not that of a formula.
-HIGHEST_SPARSITY = 0.995
+# No formula goes beyond: a whole weight at zero is a search's decision.
+HIGHEST_SPARSITY = 0.9999
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,8 @@ class Picker(ABC):
 
 
 def total_sparsity(ground: Ground, levels: Levels) -> float:
-    """Zeros over all elements of the plannable weights."""
-    size = sum(weight.size for weight in ground.weights)
-    return sum(ground.scanner.zeros(weight, levels[weight.name]) for weight in ground.weights) / size
+    """Zeros over all elements of all prunable weights, those that stay dense included."""
+    return ground.scanner.sparsity(levels)
 
 
 class TargetFamily(Family):
@@ -93,7 +92,7 @@ class TargetFamily(Family):
         self.highest = HIGHEST_SPARSITY
         self.start = 0.25
         self.stride = 0.125
-        self.precision = 1 / 32
+        self.precision = 1 / 64
 
     def propose(self, boldness: float) -> dict[str, Level]:
         """Levels that make `boldness` zeros in all, as nearly as the rule can."""
