@@ -14,6 +14,7 @@ and the upper bound of level 1 - alpha is the d above the estimate at which T(d)
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import brentq
@@ -101,8 +102,10 @@ def samples_needed(limit: float, alpha: float) -> int:
     return samples
 
 
-def bootstrap_upper(drops: Float64Array, alpha: float, rng: np.random.Generator, resamples: int = 10_000) -> float:
-    """One-sided bootstrap-t bound of the mean drop.
+def bootstrap_bounds(
+    drops: Float64Array, levels: Sequence[float], rng: np.random.Generator, resamples: int = 10_000
+) -> list[float]:
+    """Bootstrap-t bounds of the mean drop: at level 0.975, what it does not exceed but with probability 0.025.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5. Of skewed drops, such as KL, the
     plain percentile bound is exceeded two to three times as often as it says with few samples; this one less than
@@ -110,33 +113,19 @@ def bootstrap_upper(drops: Float64Array, alpha: float, rng: np.random.Generator,
 
     Args:
         drops: `[samples]`, paired differences; not empty.
-        alpha: error rate, in (0, 0.5).
-        rng: draws the resamples.
+        levels: each in (0, 1); below one half they are lower bounds.
+        rng: draws the resamples, the same ones for all levels.
         resamples: how many.
     """
-    return bootstrap_bounds(drops, alpha, rng, resamples)[1]
-
-
-def bootstrap_interval(
-    drops: Float64Array, confidence: float, rng: np.random.Generator, resamples: int = 10_000
-) -> tuple[float, float]:
-    """Two-sided bootstrap-t interval of the mean drop; arguments and source as `bootstrap_upper`."""
-    return bootstrap_bounds(drops, (1.0 - confidence) / 2.0, rng, resamples)
-
-
-def bootstrap_bounds(
-    drops: Float64Array, alpha: float, rng: np.random.Generator, resamples: int
-) -> tuple[float, float]:
-    """Lower and upper bound, each of level 1 - alpha."""
-    normal_quantile(alpha)
+    if not all(0.0 < level < 1.0 for level in levels):
+        raise ValueError(f"levels {list(levels)} are not in (0, 1)")
     means, deviations = resampled(drops, rng, resamples)
     mean, deviation = float(drops.mean()), float(drops.std())
     if not deviation > 0:
-        return mean, mean if deviation == 0 else float("nan")
+        return [mean if deviation == 0 else float("nan")] * len(levels)
     # A resample of nearly equal drops would blow the quotient up, and says nothing.
     quotients = (means - mean) / np.maximum(deviations, SMALLEST_SPREAD * deviation)
-    high, low = np.quantile(quotients, [1.0 - alpha, alpha])
-    return mean - float(high) * deviation, mean - float(low) * deviation
+    return [mean - float(np.quantile(quotients, 1.0 - level)) * deviation for level in levels]
 
 
 def resampled(drops: Float64Array, rng: np.random.Generator, resamples: int) -> tuple[Float64Array, Float64Array]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnxsens.arrays import FloatArray
 from onnxsens.engine import Measurement
@@ -141,7 +141,7 @@ class Planner:
                 break
             chosen = self._look(candidates, look, verified=False)
             if all(name in chosen.verdicts and chosen.verdicts[name].holds for name in goal.max_drop):
-                return self._look(candidates, look, verified=True)
+                return replace(chosen, verified=True)
             limits = self._tightened(limits, chosen)
         if chosen is None:
             raise GoalError(

@@ -52,37 +52,28 @@ def discordant(measured: Measurement) -> tuple[int, int] | None:
     return round((measured.squares + measured.total) / 2), round((measured.squares - measured.total) / 2)
 
 
-def upper_bound(measured: Measurement, alpha: float | None) -> float:
-    """What the drop does not exceed but with probability `alpha`; the drop itself where `alpha` is None.
+def bound_and_interval(measured: Measurement, alpha: float | None) -> tuple[float, float, float]:
+    """What the drop does not exceed but with probability `alpha`, and its two-sided 95 % interval.
 
-    Tango's score bound for 0/1 metrics, which has width even where no sample differs; else the paired bootstrap.
+    The bound is the drop itself where `alpha` is None. Tango's score bound where values are 0 and 1, which has width
+    even where no sample differs; else the paired bootstrap.
     """
-    if alpha is None:
-        return measured.drop
     counts = discordant(measured)
     if counts:
-        return bounds.tango_upper(*counts, measured.samples, alpha)
+        bound = measured.drop if alpha is None else bounds.tango_upper(*counts, measured.samples, alpha)
+        return bound, *bounds.tango_interval(*counts, measured.samples, INTERVAL)
     if measured.drops is None:
-        return measured.drop + bounds.normal_quantile(alpha) * measured.standard_error
-    if not measured.extendable:
-        # Where no resample differs, no sample does, and the bound is what is left of any share of the set.
-        widest = float(np.quantile(measured.drops, 1 - alpha))
-        return widest if np.ptp(measured.drops) > 0 else widest + bounds.smallest_limit(measured.samples, alpha)
-    return bounds.bootstrap_upper(measured.drops, alpha, np.random.default_rng(BOOTSTRAP_SEED))
-
-
-def interval(measured: Measurement) -> tuple[float, float]:
-    """Two-sided interval of the drop."""
-    counts = discordant(measured)
-    if counts:
-        return bounds.tango_interval(*counts, measured.samples, INTERVAL)
-    if measured.drops is None:
-        margin = bounds.normal_quantile((1 - INTERVAL) / 2) * measured.standard_error
-        return measured.drop - margin, measured.drop + margin
-    if not measured.extendable:
-        low, high = np.quantile(measured.drops, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
-        return float(low), float(high)
-    return bounds.bootstrap_interval(measured.drops, INTERVAL, np.random.default_rng(BOOTSTRAP_SEED))
+        raise ValueError("a bound needs the drop of every sample; ask for values")
+    levels = [1 - (alpha or 0.5), (1 - INTERVAL) / 2, (1 + INTERVAL) / 2]
+    if measured.extendable:
+        found = bounds.bootstrap_bounds(measured.drops, levels, np.random.default_rng(BOOTSTRAP_SEED))
+    else:
+        found = [float(value) for value in np.quantile(measured.drops, levels)]
+        if np.ptp(measured.drops) == 0:
+            # No resample differs, so no sample does; what is left is any share of the set that was not looked at.
+            found[0] += bounds.smallest_limit(measured.samples, alpha) if alpha else 0.0
+    bound, low, high = found
+    return measured.drop if alpha is None else bound, low, high
 
 
 def predicted_bound(measured: Measurement, samples: int, alpha: float | None) -> float:
@@ -114,8 +105,8 @@ def judge(measurements: Mapping[str, Measurement], goal: Goal, look: int) -> dic
     alpha = goal.alpha(look)
     verdicts = {}
     for name, measured in measurements.items():
-        low, high = interval(measured)
-        verdicts[name] = Verdict(name, measured, upper_bound(measured, alpha), low, high, goal.max_drop.get(name))
+        bound, low, high = bound_and_interval(measured, alpha)
+        verdicts[name] = Verdict(name, measured, bound, low, high, goal.max_drop.get(name))
     return verdicts
 
 

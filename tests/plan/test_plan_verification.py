@@ -11,7 +11,7 @@ from onnxsens.engine import Measurement
 from onnxsens.errors import GoalError, UsageError
 from onnxsens.metrics import make_metric
 from onnxsens.plan import Goal, bounds, parse_limits, refuse_undecidable
-from onnxsens.plan.verification import discordant, interval, judge, predicted_bound, refuse_noisy, upper_bound
+from onnxsens.plan.verification import bound_and_interval, discordant, judge, predicted_bound, refuse_noisy
 
 ACCURACY, KL = make_metric("accuracy"), make_metric("kl")
 
@@ -27,22 +27,22 @@ def test_discordant_samples_come_back_from_the_sums() -> None:
 
 
 def test_a_zero_one_metric_gets_the_score_bound_also_where_nothing_differs() -> None:
-    assert upper_bound(zero_one(0, 0, 185), 0.025) == pytest.approx(bounds.smallest_limit(185, 0.025))
-    assert upper_bound(zero_one(30, 20, 1000), 0.025) == bounds.tango_upper(30, 20, 1000, 0.025)
-    assert interval(zero_one(30, 20, 1000)) == bounds.tango_interval(30, 20, 1000, 0.95)
+    assert bound_and_interval(zero_one(0, 0, 185), 0.025)[0] == pytest.approx(bounds.smallest_limit(185, 0.025))
+    assert bound_and_interval(zero_one(30, 20, 1000), 0.025)[0] == bounds.tango_upper(30, 20, 1000, 0.025)
+    assert bound_and_interval(zero_one(30, 20, 1000), 0.025)[1:] == bounds.tango_interval(30, 20, 1000, 0.95)
 
 
 def test_other_metrics_get_the_bootstrap_and_the_same_bound_every_time() -> None:
     drops = np.random.default_rng(0).exponential(0.02, 400)
     measured = Measurement(400, float(drops.sum()), float((drops**2).sum()), 0.0, float(drops.mean()), drops=drops)
-    bound = upper_bound(measured, 0.025)
-    assert bound == upper_bound(measured, 0.025)
+    bound = bound_and_interval(measured, 0.025)[0]
+    assert bound == bound_and_interval(measured, 0.025)[0]
     normal = measured.drop + 1.96 * measured.standard_error
     assert bound == pytest.approx(normal, rel=0.05)
 
 
 def test_without_confidence_the_estimate_is_the_bound() -> None:
-    assert upper_bound(zero_one(12, 5, 100), None) == pytest.approx(0.07)
+    assert bound_and_interval(zero_one(12, 5, 100), None)[0] == pytest.approx(0.07)
     assert predicted_bound(zero_one(12, 5, 100), 50, None) == pytest.approx(0.07)
 
 
@@ -64,7 +64,7 @@ def test_samples_that_are_looked_at_once_may_spend_the_whole_error_rate() -> Non
 
 def test_a_whole_set_metric_that_no_resample_moves_still_has_a_width() -> None:
     still = Measurement(100, 0.0, 0.0, 0.8, 0.8, extendable=False, drops=np.zeros(1000))
-    assert upper_bound(still, 0.025) == pytest.approx(bounds.smallest_limit(100, 0.025))
+    assert bound_and_interval(still, 0.025)[0] == pytest.approx(bounds.smallest_limit(100, 0.025))
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(1, 300))
