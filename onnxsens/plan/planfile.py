@@ -139,6 +139,7 @@ class PlannedWeight(Record, frozen=True, kw_only=True):
     level: Fraction
     sparsity: Fraction
     zeros: Count
+    pattern: str | None
     macs: Count | None
     effect: bool
     picks: dict[str, float]

@@ -51,6 +51,7 @@ def write_up(
             level=levels[weight.name],
             sparsity=scanner.zeros(weight, levels[weight.name]) / weight.size,
             zeros=scanner.zeros(weight, levels[weight.name]),
+            pattern=scanner.technique.pattern_name,
             macs=None if macs is None else macs[weight.name],
             effect=task.effects[weight.name],
             picks={

@@ -26,6 +26,10 @@ class Technique(Protocol):
     level_kind: ClassVar[str]
 
     @property
+    def pattern_name(self) -> str | None:
+        """Which elements may be zeroed together; None for a technique that zeroes none."""
+
+    @property
     def name(self) -> str:
         """The spec that makes this technique again."""
 
