@@ -1,6 +1,6 @@
 """Measures how quality falls as each weight is changed, and keeps every measurement."""
 
-from onnxsens.scan.points import Curve, Point, curves_of
+from onnxsens.scan.points import Curve, Point
 from onnxsens.scan.scanner import Joint, Nobody, Observer, Scanner
 from onnxsens.scan.searches import Grid, Pick, Search, SweetSpotter, TopDown, searches, tolerance
 from onnxsens.scan.store import Store
@@ -18,7 +18,6 @@ __all__ = [
     "Store",
     "SweetSpotter",
     "TopDown",
-    "curves_of",
     "searches",
     "tolerance",
 ]

@@ -1,7 +1,7 @@
 """What a scan knows: points, and the curves they make. Arithmetic on records; no engine, no store."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxsens.arrays import Float64Array
 from onnxsens.engine.questions import Measurement
-from onnxsens.scan.searches import Acceptance, Level, Observed
+from onnxsens.scan.searches import DENSE_POINT, Acceptance, Level, Observed
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Curve:
     def known(self) -> tuple[Observed, ...]:
         """Points that could be measured, by sparsity, the dense one first."""
         measured = {point.level: point for point in self.points if not math.isnan(point.drop)}
-        measured.setdefault(0.0, Observed(0.0, 0.0))
+        if not measured or min(measured) > 0:
+            measured[0.0] = DENSE_POINT
         return tuple(measured[level] for level in sorted(measured))
 
     @cached_property
@@ -76,14 +77,3 @@ class Curve:
             return below.level
         share = (max(limit, 0.0) - below.drop) / (above.drop - below.drop) if above.drop > below.drop else 0.0
         return below.level + min(max(share, 0.0), 1.0) * (above.level - below.level)
-
-
-def curves_of(points: Iterable[Point], metric: str) -> dict[str, Curve]:
-    """One curve a weight."""
-    collected: dict[str, list[Point]] = {}
-    for point in points:
-        collected.setdefault(point.weight, []).append(point)
-    return {
-        weight: Curve(weight, group[0].size, tuple(point.observed(metric) for point in group))
-        for weight, group in collected.items()
-    }

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from onnxsens.engine.questions import Change, Evaluator, Measurement, Question, SplitName
 from onnxsens.model import Inventory, Weight
-from onnxsens.scan.points import Curve, Point, curves_of
-from onnxsens.scan.searches import DENSE_POINT, Acceptance, Level, Pick, Search
+from onnxsens.scan.points import Curve, Point
+from onnxsens.scan.searches import DENSE_POINT, Acceptance, Level, Observed, Pick, Search
 from onnxsens.scan.store import Store
 from onnxsens.techniques import Technique
 
@@ -95,7 +95,7 @@ class Scanner:
         self._effects = store.effects()
         # What this conversation has seen. A curve is made of it alone, so that a resumed run, with the store full of
         # points that it has not come to yet, takes the same decisions as an uninterrupted one.
-        self._asked: dict[tuple[str, int], Point] = {}
+        self._asked: dict[str, dict[int, Point]] = {weight.name: {} for weight in inventory.weights}
         self._runs: set[tuple[str, SplitName]] = set()
 
     @property
@@ -119,7 +119,7 @@ class Scanner:
         known = self._points.get(key)
         lacking = [metric for metric in self.metrics if not self._answered(known, metric)]
         if known is not None and not lacking:
-            self._asked[key] = known
+            self._asked[weight.name][zeros] = known
             return known
         if zeros == weight.zeros:
             return Point(weight.name, self.technique.name, level, zeros, weight.size, self._unchanged(), {})
@@ -141,7 +141,7 @@ class Scanner:
             engine = answer.engine
         point = Point(weight.name, self.technique.name, level, zeros, weight.size, measurements, failures)
         self._store.put_point(point, seconds, engine)
-        self._points[key] = self._asked[key] = point
+        self._points[key] = self._asked[weight.name][zeros] = point
         self.observer.evaluated(f"{weight.name} at {level:.3g}", seconds)
         return point
 
@@ -157,23 +157,25 @@ class Scanner:
             return pick
 
     def curve(self, weight: Weight, metric: str) -> Curve:
-        """What is known of this weight so far."""
-        points = [point for (name, _), point in sorted(self._asked.items()) if name == weight.name]
-        return curves_of(points, metric).get(weight.name, Curve(weight.name, weight.size, ()))
+        """What has been asked of this weight so far, and the dense weight with the zeros it has already."""
+        dense = Observed(weight.zeros / weight.size, 0.0)
+        asked = self._asked[weight.name]
+        measured = (asked[zeros].observed(metric) for zeros in sorted(asked))
+        return Curve(weight.name, weight.size, (dense, *measured))
 
     def points(self) -> list[Point]:
         """Everything asked for so far, by weight and zeros."""
-        return [self._asked[key] for key in sorted(self._asked)]
+        return [points[zeros] for _, points in sorted(self._asked.items()) for zeros in sorted(points)]
 
     @property
     def spent(self) -> tuple[int, int]:
         """Points and joint runs that were asked for so far, wherever the answers came from."""
-        return len(self._asked), len(self._runs)
+        return sum(map(len, self._asked.values())), len(self._runs)
 
     @property
     def samples_taken(self) -> int:
         """The fewest samples that a point asked for so far has; a store may hold points of more than was asked."""
-        taken = [measured.samples for point in self._asked.values() for measured in point.measurements.values()]
+        taken = [measured.samples for point in self.points() for measured in point.measurements.values()]
         return min(taken, default=self.samples)
 
     def failures(self) -> dict[str, str]:
@@ -238,6 +240,6 @@ class Scanner:
 
     def _variant(self, changes: Sequence[Change]) -> str:
         """The name of a combination: equal zeros, equal name."""
-        sizes = {weight.name: weight for weight in self.weights}
-        parts = [[c.weight, c.technique, self.zeros(sizes[c.weight], c.level)] for c in sorted(changes)]
+        weight = self.inventory.weight
+        parts = [[c.weight, c.technique, self.zeros(weight(c.weight), c.level)] for c in sorted(changes)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

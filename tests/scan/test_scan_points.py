@@ -24,3 +24,10 @@ def test_a_crossing_is_where_the_curve_passes_the_limit(limit: float, level: flo
 def test_a_crossing_is_above_the_highest_accepted_point_also_behind_a_hump() -> None:
     curve = Curve("w", 10, (Observed(0.2, 0.5), Observed(0.5, 0.0), Observed(0.7, 0.4)))
     assert curve.crossing(tolerance(0.1), 0.1) == pytest.approx(0.55)
+
+
+def test_a_weight_with_zeros_of_its_own_loses_nothing_up_to_them() -> None:
+    curve = Curve("w", 10, (Observed(0.4, 0.0), Observed(0.8, 0.1)))
+    assert curve.drop_at(0.2) == 0
+    assert curve.crossing(tolerance(0.0), 0.0) == pytest.approx(0.4)
+    assert curve.crossing(tolerance(0.05), 0.05) == pytest.approx(0.6)

@@ -131,7 +131,7 @@ def test_a_curve_is_made_of_what_this_conversation_asked_for(folder: Path, inven
     with open_store(folder) as store:
         scanner = scanner_of(store, KnownCurves(quadratic), inventory)
         scanner.point(weight, 0.5)
-        assert [point.level for point in scanner.curve(weight, "kl").points] == [0.5]
+        assert [point.level for point in scanner.curve(weight, "kl").points] == [0.0, 0.5]
 
 
 @pytest.mark.parametrize(
