@@ -66,13 +66,17 @@ class Curve:
         """Linear between points, the outermost drop beyond them."""
         return float(np.interp(level, *self._table))
 
+    def bracket(self, accepts: Acceptance) -> tuple[Observed, Observed | None]:
+        """The highest accepted point, and the next one above it; None where it is the highest of all."""
+        below = max((point for point in self.known if accepts(point)), key=lambda point: point.level)
+        return below, next((point for point in self.known if point.level > below.level), None)
+
     def crossing(self, accepts: Acceptance, limit: float) -> Level:
         """Where the curve passes `limit`: from the highest accepted point, a share of the way to the next one.
 
         The share is linear in the drop; a guess between two measurements, to be measured before it is believed.
         """
-        below = max((point for point in self.known if accepts(point)), key=lambda point: point.level)
-        above = next((point for point in self.known if point.level > below.level), None)
+        below, above = self.bracket(accepts)
         if above is None:
             return below.level
         share = (max(limit, 0.0) - below.drop) / (above.drop - below.drop) if above.drop > below.drop else 0.0

@@ -13,12 +13,14 @@ from typing import ClassVar
 
 from onnxsens.model import Weight
 from onnxsens.plan.pickers.picker import Family, Ground, scaled
+from onnxsens.scan import Curve
 from onnxsens.scan.searches import Level, Pick, Search, tolerance
 from onnxsens.scan.searches.sweet_spotter import sparsity_at
 
 OCTAVES = 16  # below and above the unit
 PROBE_LEVEL = sparsity_at(10 ** (2 / 5))  # 60 %, a level that Sweet-Spotter measures anyway
 SMALLEST_UNIT = 1e-9
+GUESSABLE = 0.1  # width in sparsity of a bracket in which a curve is taken to be straight
 
 
 class ToleranceFamily(Family):
@@ -54,11 +56,16 @@ class ToleranceFamily(Family):
         levels = {}
         for weight in self._ground.weights:
             limit = self.limit(weight, boldness)
-            accepts = tolerance(limit)
-            self._ground.scanner.search(weight, self._coarse, accepts, self._ground.metric)
-            curve = self._ground.scanner.curve(weight, self._ground.metric)
-            levels[weight.name] = curve.crossing(accepts, limit)
+            levels[weight.name] = self._curve_around(weight, limit).crossing(tolerance(limit), limit)
         return scaled(levels, boldness)
+
+    def _curve_around(self, weight: Weight, limit: float) -> Curve:
+        """A curve that is known around the limit; another search may have been there before."""
+        scanner, metric = self._ground.scanner, self._ground.metric
+        below, above = scanner.curve(weight, metric).bracket(tolerance(limit))
+        if above is None or above.level - below.level > GUESSABLE:
+            scanner.search(weight, self._coarse, tolerance(limit), metric)
+        return scanner.curve(weight, metric)
 
     def settle(self, boldness: float) -> dict[str, Level]:
         """What the search itself picks."""
