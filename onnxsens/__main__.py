@@ -1,5 +1,5 @@
 """`python -m onnxsens`."""
 
-from onnxsens.cli import main
+from onnxsens.start import main
 
 main()

@@ -6,7 +6,6 @@ Every function reads files and leaves files or records; none prints.
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ import numpy as np
 from onnxsens.arrays import AnyArray
 from onnxsens.data import Preprocessing, open_dataset
 from onnxsens.engine import Change, Question, SplitName, measure_macs
-from onnxsens.errors import InputError, MetricError, StorageError, UsageError
-from onnxsens.files import claim, prepare_directory, sha256_of
+from onnxsens.errors import InputError, StorageError, UsageError
+from onnxsens.files import claim, sha256_of
 from onnxsens.model import load_model, take_inventory, write_model
 from onnxsens.plan import (
     Goal,
@@ -28,15 +27,14 @@ from onnxsens.plan import (
     write_plan,
     write_up,
 )
-from onnxsens.plan.planfile import DataSource, Generator
 from onnxsens.plan.planner import TYPICAL_JOINT_RUNS, typical_levels
 from onnxsens.plan.verification import judge, refuse_noisy
 from onnxsens.results import Applied, Estimate, Inspection, ScanResult, Verification
-from onnxsens.scan import Observer, Scanner, Search, Store, TopDown, tolerance
-from onnxsens.scan.settings import read_settings
+from onnxsens.runs import data_source, generator, open_run, prepare, refuse_foreign, repeat_dense
+from onnxsens.scan import Observer, Search, TopDown, tolerance
 from onnxsens.scan.store import FILE as STORE_FILE
 from onnxsens.usercode import is_code
-from onnxsens.workbench import Options, Workbench, refuse_empty_holdout, runtime_version, with_dims
+from onnxsens.workbench import Options, Workbench, refuse_empty_holdout, with_dims
 
 PLAN_FILE = "plan.json"
 PRUNED_FILE = "pruned.onnx"
@@ -191,21 +189,6 @@ def make_plan(
         return made
 
 
-def refuse_foreign(folder: Path, names: Sequence[str], written: Mapping[str, str], *, force: bool) -> None:
-    """Do not overwrite what this run has not written, or what was changed since.
-
-    Args:
-        written: name to SHA-256 of what the run wrote.
-
-    Raises:
-        StorageError: there is such a file, and `force` is off.
-    """
-    for name in names:
-        path = folder / name
-        if path.exists() and not (path.is_file() and written.get(name) == sha256_of(path)):
-            claim(path, force=force)
-
-
 def apply(
     model_path: str | Path, plan_path: str | Path, out: Path, *, by_name: bool = False, force: bool = False
 ) -> Applied:
@@ -311,77 +294,3 @@ def estimate(
         points = weights * levels
         samples = points * min(options.scan_samples, bench.sizes["search"]) + joint_runs * bench.sizes["search"]
         return Estimate(weights, points, joint_runs, samples * bench.seconds_per_sample)
-
-
-def resumed_options(
-    folder: Path, model: Path | None, data: str | None, goal_metrics: tuple[str, ...]
-) -> tuple[Path, Options]:
-    """Model and options of the run in `folder`, or what is given instead.
-
-    Raises:
-        UsageError: the run used code of the user's that is not named again; a store never starts code by itself.
-    """
-    settings = dict(read_settings(folder))
-    path = Path(model or settings.pop("model"))
-    settings.pop("model", None)
-    options = Options.from_settings(settings)
-    if data is not None:
-        options = replace(options, data=data)
-    elif is_code(options.data):
-        raise UsageError(f"the run's samples come from code, '{options.data}'; name it again with --data")
-    named = [metric for metric in (*options.metrics, options.search_metric or "") if metric not in goal_metrics]
-    code = next((metric for metric in named if is_code(metric)), None)
-    if code is not None:
-        raise UsageError(f"the run's metric '{code}' is code; run 'onnxsens auto' again and name it with --metric")
-    return path, options
-
-
-def prepare(bench: Workbench, folder: Path) -> Scanner:
-    """The run folder opened, and a scanner over it."""
-    scanner = bench.scanner(open_run(bench, folder))
-    repeat_dense(bench, scanner)
-    return scanner
-
-
-def open_run(bench: Workbench, folder: Path) -> Store:
-    """The run folder, created where needed and shown to be writable."""
-    prepare_directory(folder)
-    return bench.open_store(folder)
-
-
-def repeat_dense(bench: Workbench, scanner: Scanner) -> dict[str, float]:
-    """Run the dense model twice; the drop of the second run, by metric: 0 unless the model is not deterministic."""
-    scanner.observer.stage("dense model", 1)
-    again = scanner.joint({}, "search", scanner.metrics)
-    if again.failures:
-        name, failure = next(iter(again.failures.items()))
-        raise MetricError(f"the dense model itself cannot be measured by '{name}': {failure}")
-    noise = {name: abs(measured.drop) + 2 * measured.standard_error for name, measured in again.measurements.items()}
-    if any(noise.values()):
-        text = ", ".join(f"{name} {value:.2g}" for name, value in noise.items())
-        bench.observer.note(f"the model is not deterministic; two dense runs differ by about {text}")
-    return noise
-
-
-def generator(bench: Workbench) -> Generator:
-    """What makes this plan."""
-    return Generator(
-        name="onnxsens",
-        version=version("onnxsens"),
-        onnx=version("onnx"),
-        onnxruntime=runtime_version(),
-        numpy=np.__version__,
-        provider=bench.provider.name,
-    )
-
-
-def data_source(bench: Workbench, scanner: Scanner) -> DataSource:
-    """What the plan was made on."""
-    return DataSource(
-        sha256=bench.dataset.fingerprint(),
-        samples=len(bench.dataset),
-        search=bench.sizes["search"],
-        holdout=bench.sizes["holdout"],
-        seed=bench.options.seed,
-        scan_samples=scanner.samples_taken,
-    )

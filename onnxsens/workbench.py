@@ -165,7 +165,12 @@ class Workbench:
             self.close()
             raise
         self.evaluator: Evaluator = ReferenceEvaluator(
-            self._runner, self.inventory, self.split, list(self.metrics.values()), self.outlook.reading
+            self._runner,
+            self.inventory,
+            self.split,
+            list(self.metrics.values()),
+            self.binary,
+            self.outlook.reading,
         )
 
     def _read_outputs(self, asked: list[Metric], search: Metric | None) -> None:
@@ -285,7 +290,7 @@ def gives_zero_or_one(metric: Metric, batch: Batch) -> bool:
     """
     others = {name: np.roll(values, 1, axis=0) for name, values in batch.dense.items()}
     try:
-        return compare(metric, batch, replace(batch, pruned=others), values=False).binary
+        return compare(metric, batch, replace(batch, pruned=others), values=False, binary=True).binary
     except MetricError:
         return False
 

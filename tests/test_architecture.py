@@ -15,7 +15,7 @@ PACKAGE = ROOT / "onnxsens"
 # Rooms from the bottom up. A module may import its own room and those on lower floors, never a neighbour or upward.
 FLOORS = [
     {"errors", "arrays"},
-    {"plugins", "files", "usercode"},
+    {"plugins", "files", "signals", "usercode"},
     {"model", "data", "metrics", "techniques"},
     {"engine"},
     {"scan"},
@@ -23,9 +23,11 @@ FLOORS = [
     {"results"},
     {"report"},
     {"diagnosis", "workbench"},
+    {"runs"},
     {"api"},
     {"__init__"},
     {"cli"},
+    {"start"},
     {"__main__"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,14 +1,12 @@
 """The command line: one file a command, no logic. Commands are imported when they are run, so `--help` is quick."""
 
 import json
-import signal
 import sys
 from importlib import import_module
 from typing import ClassVar, NoReturn
 
 import click
 
-from onnxsens.cli.shell import ENDING, end_at_once
 from onnxsens.errors import UsageError
 from onnxsens.plugins import unknown
 
@@ -62,8 +60,6 @@ def group() -> None:
 
 def main() -> None:
     """Entry point: usage errors end here on one line with exit code 2."""
-    for number in ENDING:
-        signal.signal(number, end_at_once)
     try:
         group.main(prog_name="onnxsens", standalone_mode=False)
     except (click.UsageError, click.BadParameter) as error:

@@ -32,10 +32,11 @@ def command(
     Model, data and settings are those of the run; what the goal still asks for is measured. Code of your own is
     only run where you name it: give --data again for a run on FILE.py:FUNCTION.
     """
-    from onnxsens.api import PRUNED_FILE, plan, resumed_options
+    from onnxsens.api import PRUNED_FILE, plan
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
     from onnxsens.plan import Goal, parse_limits
+    from onnxsens.runs import resumed_options
 
     goal = Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence))
     path, options = resumed_options(run, model, data, tuple(goal.max_drop))

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from onnxsens.errors import OnnxsensError, TerminatedError
+from onnxsens.signals import ENDING
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 UNWRAPPED = 200  # columns
 BUG = "this is a bug of ours; run again with --debug and report what it prints"
 
@@ -111,12 +111,6 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
         sys.exit(code)
 
     return wrapper
-
-
-def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
-    """A signal while nothing has been begun, perhaps in the middle of an import: no unwinding through half of it."""
-    os.write(2, f"error: ended by {signal.Signals(number).name}; nothing was written\n".encode())
-    os._exit(128 + number)
 
 
 def unwind_on_signals(shell: Shell) -> None:

@@ -5,7 +5,7 @@ A faster evaluator has to give the answers that this one gives.
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -31,18 +31,26 @@ class ReferenceEvaluator:
 
     Args:
         metrics: every metric a question may name.
+        binary: those of them whose per-sample values are 0 or 1.
         reading: which output they read, and how.
     """
 
     name = "reference"
 
     def __init__(
-        self, runner: ModelRunner, inventory: Inventory, split: Split, metrics: Sequence[Metric], reading: Reading
+        self,
+        runner: ModelRunner,
+        inventory: Inventory,
+        split: Split,
+        metrics: Sequence[Metric],
+        binary: Collection[str],
+        reading: Reading,
     ) -> None:
         self._runner = runner
         self._inventory = inventory
         self._indices: dict[SplitName, IntArray] = {"search": split.search, "holdout": split.holdout}
         self._metrics = {metric.name: metric for metric in metrics}
+        self._binary = frozenset(binary)
         self._reading = reading
         self._dense: dict[SplitName, list[Outputs]] = {"search": [], "holdout": []}
         self._prepared: OrderedDict[tuple[str, str], PreparedWeight] = OrderedDict()
@@ -77,7 +85,10 @@ class ReferenceEvaluator:
         failures = {}
         for metric in chosen:
             try:
-                measurements[metric.name] = compare(metric, dense_batch, variant_batch, question.values)
+                binary = metric.name in self._binary
+                measurements[metric.name] = compare(
+                    metric, dense_batch, variant_batch, values=question.values, binary=binary
+                )
             except MetricError as error:
                 failures[metric.name] = str(error)
         return Answer(measurements, failures, time.perf_counter() - started, self.name)
@@ -154,8 +165,12 @@ def differ(dense: Outputs, pruned: Outputs) -> bool:
     )
 
 
-def compare(metric: Metric, dense: Batch, pruned: Batch, values: bool) -> Measurement:
+def compare(metric: Metric, dense: Batch, pruned: Batch, *, values: bool, binary: bool) -> Measurement:
     """One metric of the pruned model beside the dense one's, on the same samples.
+
+    Args:
+        values: whether per-sample drops are kept.
+        binary: whether the metric's values are 0 or 1; a divergence that happens to be 0 everywhere is not.
 
     Raises:
         MetricError: it failed, or gave a value that is not finite.
@@ -173,7 +188,7 @@ def compare(metric: Metric, dense: Batch, pruned: Batch, values: bool) -> Measur
         float(np.square(drops).sum()),
         float(before.mean()),
         float(after.mean()),
-        binary=bool(np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all()),
+        binary=binary and bool(np.isin(before, (0, 1)).all() and np.isin(after, (0, 1)).all()),
         drops=drops if values else None,
     )
 

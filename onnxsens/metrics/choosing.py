@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxsens.arrays import AnyArray
-from onnxsens.errors import UsageError
+from onnxsens.errors import MetricError, UsageError
 from onnxsens.metrics.metric import Metric
 from onnxsens.metrics.reading import OutputKind, Reading, fits_labels, normal_axis, output_kind
 from onnxsens.plugins import unknown
@@ -59,11 +59,14 @@ def look_at(
         if normal_axis(axis, values.ndim)
     ]
     best = max(candidates, key=lambda candidate: candidate.rank(labels), default=None)
+    if best is None and class_axis is not None:
+        shapes = ", ".join(f"'{name}' {list(values.shape)}" for name, values in readable.items())
+        raise MetricError(f"class axis {class_axis} does not exist in {shapes}, the first axis of which is the batch")
     if best is None:
         # Without any axis that could hold classes; a metric that needs one will say so.
         name = output or next(iter(readable))
         return Outlook(Reading(name, axes[0], "values"), "sqnr", "dense-mse", f"'{name}' has one value a sample")
-    among = f", the likeliest of {len(outputs)} outputs" if output is None and len(outputs) > 1 else ""
+    among = f", the likeliest of {len(outputs)} outputs," if output is None and len(outputs) > 1 else ""
     wanted = class_axis is not None or any(metric.class_output for metric in asked)
     kind: OutputKind = "values"
     if best.fits or wanted or best.probable or best.named:
@@ -106,11 +109,12 @@ class Candidate:
         return one_a_sample and any(part in self.name.lower() for part in CLASS_NAMES)
 
     def rank(self, labels: AnyArray | None) -> tuple[bool, bool, float]:
-        """Labels that fit count most, then a shape or name of classes, then how often the labels are hit.
+        """Labels that fit, as classes or as values of the same shape, count most; then a shape or name of classes.
 
-        Of equals the earlier output is taken, and its last axis.
+        Then how often the labels are hit. Of equals the earlier output is taken, and its last axis.
         """
         hits = 0.0
         if self.fits and labels is not None:
             hits = float(np.mean(self.values.argmax(axis=self.axis) == labels))
-        return self.fits, self.probable or self.named, hits
+        equal = labels is not None and labels.dtype.kind == "f" and labels.shape == self.values.shape
+        return self.fits or equal, self.probable or self.named, hits

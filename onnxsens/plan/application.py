@@ -44,7 +44,8 @@ def planned_weights(plan: Plan, model: Model, inventory: Inventory, *, by_name: 
     if not by_name and plan.model.sha256 != model.sha256:
         raise PlanError(
             f"the plan is for another model: '{plan.model.file}' with SHA-256 {plan.model.sha256[:12]}..., and "
-            f"'{model.path.name}' has {model.sha256[:12]}...; use that model, or 'onnxsens apply --by-name'"
+            f"'{model.path.name}' has {model.sha256[:12]}...; use that model, "
+            "or carry the plan over with 'onnxsens apply --by-name'"
         )
     known = {weight.name: weight for weight in inventory.weights}
     technique = make_technique(plan.technique)

@@ -79,7 +79,8 @@ class Totals(Record, frozen=True, kw_only=True):
 
 
 class MetricQuality(Record, frozen=True, kw_only=True):
-    """One metric on the hold-out split. `drop` is positive where the pruned model is worse; `low`, `high`: 95 %.
+    """One metric on the hold-out split. `drop` is positive where the pruned model is worse; `low`, `high`: its 95 %
+    interval, null with too few samples for one.
 
     `bound` is what the drop does not exceed at the confidence of the objective and this look. `search_drop` is what the
     search split said of the same plan, `predicted_drop` what single-layer curves add up to.
@@ -90,8 +91,8 @@ class MetricQuality(Record, frozen=True, kw_only=True):
     dense: float
     pruned: float
     drop: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     bound: float
     limit: float | None
     search_drop: float | None

@@ -124,7 +124,7 @@ class Planner:
         candidates = self._ensemble.at(sparsity)
         if not candidates:
             frozen = [weight.name for weight in self._scanner.weights if not self._task.effects[weight.name]]
-            reason = f" ({len(frozen)} weights have no effect on the outputs and stay dense)" if frozen else ""
+            reason = f" (without effect on the outputs, and left dense: {', '.join(frozen[:3])})" if frozen else ""
             raise GoalError(f"a sparsity of {sparsity:g} over all prunable weights cannot be met{reason}; ask for less")
         return candidates
 

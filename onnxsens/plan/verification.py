@@ -24,15 +24,15 @@ class Verdict:
 
     Attributes:
         bound: what the drop does not exceed, at the confidence asked for; the drop itself without one.
-        low, high: two-sided 95 % interval.
+        low, high: two-sided 95 % interval; None where there are too few samples for one.
         limit: None where the goal says nothing of this metric.
     """
 
     metric: str
     measurement: Measurement
     bound: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     limit: float | None
 
     @property
@@ -52,11 +52,11 @@ def discordant(measured: Measurement) -> tuple[int, int] | None:
     return round((measured.squares + measured.total) / 2), round((measured.squares - measured.total) / 2)
 
 
-def bound_and_interval(measured: Measurement, alpha: float | None) -> tuple[float, float, float]:
+def bound_and_interval(measured: Measurement, alpha: float | None) -> tuple[float, float | None, float | None]:
     """What the drop does not exceed but with probability `alpha`, and its two-sided 95 % interval.
 
     The bound is the drop itself where `alpha` is None. Tango's score bound where values are 0 and 1, which has width
-    even where no sample differs; else the paired bootstrap.
+    even where no sample differs; else the paired bootstrap, which has no interval of fewer than `FEWEST` samples.
     """
     counts = discordant(measured)
     if counts:
@@ -72,8 +72,8 @@ def bound_and_interval(measured: Measurement, alpha: float | None) -> tuple[floa
         if np.ptp(measured.drops) == 0:
             # No resample differs, so no sample does; what is left is any share of the set that was not looked at.
             found[0] += bounds.smallest_limit(measured.samples, alpha) if alpha else 0.0
-    bound, low, high = found
-    return measured.drop if alpha is None else bound, low, high
+    bound = measured.drop if alpha is None else found[0]
+    return (bound, found[1], found[2]) if measured.samples >= FEWEST else (bound, None, None)
 
 
 def predicted_bound(measured: Measurement, samples: int, alpha: float | None) -> float:

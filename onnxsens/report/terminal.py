@@ -113,13 +113,14 @@ def curves(result: ScanResult) -> RenderableType:
         drops[point.weight][point.asked] = quality_of(point.observed(result.search_metric).drop)
     asked = Counter(level for found in drops.values() for level in found)
     shown = sorted(level for level, _ in asked.most_common(SHOWN_LEVELS))
+    left_out = "" if len(shown) == len(asked) else f" ({len(shown)} of {len(asked)} levels; all with --json)"
     rows = []
     for weight, found in drops.items():
         failure = result.failures.get(weight, "")
         remarks = [inert(failure)] if failure else [] if result.effects[weight] else ["no effect on the outputs"]
         rows.append([inert(weight), *(found.get(level, "") for level in shown), "; ".join(remarks)])
     return table(
-        f"drop in {inert(result.search_metric)} at each sparsity, one weight at a time",
+        f"drop in {inert(result.search_metric)} at each sparsity, one weight at a time{left_out}",
         [("weight", FOLDED), *((percent(level), RIGHT) for level in shown), ("", FOLDED)],
         rows,
     )
@@ -192,10 +193,13 @@ def headline(made: Plan) -> RenderableType:
 def metric_line(name: str, item: MetricQuality, samples: int) -> str:
     """`accuracy 0.9094 -> 0.9064: drop 0.003 (95 %: -0.0018 to 0.0078; limit 0.01) on 5,000 hold-out samples`."""
     limit = "" if item.limit is None else f"; limit {item.limit:g}"
+    interval = "too few samples for an interval"
+    if item.low is not None and item.high is not None:
+        interval = f"95 %: {quality(item.low)} to {quality(item.high)}"
     unit = f" {item.unit}" if item.unit and item.unit != "fraction" else ""
     return (
         f"{inert(name)} {quality(item.dense)} -> {quality(item.pruned)}{unit}: drop {quality(item.drop)} "
-        f"(95 %: {quality(item.low)} to {quality(item.high)}{limit}) on {count(samples)} hold-out samples"
+        f"({interval}{limit}) on {count(samples)} hold-out samples"
     )
 
 

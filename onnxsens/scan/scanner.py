@@ -88,8 +88,9 @@ class Scanner:
         self._store = store
         self._evaluator = evaluator
         self._points: dict[tuple[str, int], Point] = {
-            # What failed in an earlier process gets another chance: memory may have run out.
-            (point.weight, point.zeros): replace(point, failures={})
+            # What failed in an earlier process gets another chance: memory may have run out. What other metrics said
+            # stays in the store: a plan must not depend on what else was measured in its folder.
+            (point.weight, point.zeros): replace(point, measurements=self._ours(point.measurements), failures={})
             for point in store.points(technique.name)
         }
         self._effects = store.effects()
@@ -192,6 +193,8 @@ class Scanner:
         sparsity = self.sparsity(levels)
         variant = self._variant(changes)
         measurements, failures = self._store.joint(variant, split)
+        measurements = {name: item for name, item in measurements.items() if name in metrics}
+        failures = {name: text for name, text in failures.items() if name in metrics}
         if (variant, split) not in self._runs:
             failures = {}  # as above, of an earlier process
         self._runs.add((variant, split))
@@ -221,6 +224,9 @@ class Scanner:
         """An effect that was seen stays; that there is none is only known of the samples looked at."""
         seen, samples = self._effects.get(weight, (False, 0))
         return seen or samples >= self.samples
+
+    def _ours(self, measurements: Mapping[str, Measurement]) -> dict[str, Measurement]:
+        return {name: measured for name, measured in measurements.items() if name in self.metrics}
 
     def _answered(self, known: Point | None, metric: str) -> bool:
         if known is None:

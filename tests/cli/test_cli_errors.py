@@ -85,6 +85,7 @@ CASES = [
         2,
         "--levels",
     ),
+    ([*AUTO, "--class-axis", "5"], 3, "class axis 5 does not exist in 'logits' [32, 5]"),
     ([*AUTO, "--dry-run", "--step", "0"], 2, "step 0.0"),
     ([*AUTO, "--max-drop", "accuracy=5"], 2, "0.05 is five points"),
     (["plan", "out"], 3, "holds no run"),

@@ -135,7 +135,8 @@ class TestCanary:
         with bench_of(convolutional(), tmp_path, (2, 8, 8)) as bench:
             runner = Deaf(bench.model, {"first"}, bench.dataset, bench.provider, bench.recipe)
             reading = bench.outlook.reading
-            evaluator = ReferenceEvaluator(runner, bench.inventory, bench.split, [*bench.metrics.values()], reading)
+            metrics = [*bench.metrics.values()]
+            evaluator = ReferenceEvaluator(runner, bench.inventory, bench.split, metrics, bench.binary, reading)
             with pytest.raises(EngineBugError, match="freshly saved model"):
                 evaluator.has_effect("first", 30)
             evaluator.close()
