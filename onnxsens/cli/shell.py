@@ -124,30 +124,34 @@ def unwind_on_signals(shell: Shell) -> None:
         signal.signal(number, end)
 
 
-def guarded(shell: Shell, run: Callable[[], None]) -> int:  # one return a way of ending
+def guarded(shell: Shell, run: Callable[[], None]) -> int:
     """Run; turn every way of ending into an exit code."""
     import_module("onnxsens.api")  # native libraries that must not be torn while they load
     try:
         unwind_on_signals(shell)
         run()
-    except KeyboardInterrupt as error:
-        number = signal.Signals(error.signal_number if isinstance(error, TerminatedError) else signal.SIGINT)
+    except (Exception, KeyboardInterrupt) as error:  # the last line of defence: every end is told in one line
+        if shell.debug:
+            traceback.print_exc()
+        return ending(shell, error)
+    return 0
+
+
+def ending(shell: Shell, error: BaseException) -> int:
+    """Say how it ended; the exit code."""
+    if shell.ending is not None:
+        # Whatever was raised: native code may turn the signal's exception into one of its own.
+        number = signal.Signals(shell.ending)
         return shell.fail(OnnxsensError(interrupted(number, shell)), 128 + number)
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         # Whoever read our output has gone; that is no error, but Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OnnxsensError as error:
-        if shell.debug:
-            traceback.print_exc()
+    if isinstance(error, OnnxsensError):
         return shell.fail(error)
-    except MemoryError:
+    if isinstance(error, MemoryError):
         return shell.fail(OutOfMemoryError("out of memory; give fewer --scan-samples or a smaller --batch-size"))
-    except Exception as error:  # the last line of defence: a bug is told in one line, too
-        if shell.debug:
-            traceback.print_exc()
-        return shell.fail(OnnxsensError(f"{type(error).__name__}: {' '.join(str(error).split())}; {BUG}"))
-    return 0
+    return shell.fail(OnnxsensError(f"{type(error).__name__}: {' '.join(str(error).split())}; {BUG}"))
 
 
 class OutOfMemoryError(OnnxsensError):
