@@ -128,4 +128,4 @@ def test_public_names_are_sorted_and_there() -> None:
     for name in onnxsens.__all__:
         assert getattr(onnxsens, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'scann'"):
-        _ = onnxsens.scann  # type: ignore[attr-defined]
+        _ = onnxsens.scann

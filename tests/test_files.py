@@ -18,7 +18,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path) -> 
     path = tmp_path / "plan.json"
     write_atomically(path, [b"old"])
     with pytest.raises(StorageError, match="No space left on device"):
-        write_atomically(path, failing_chunks())  # type: ignore[arg-type]
+        write_atomically(path, failing_chunks())
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -29,7 +29,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_atomically(tmp_path / "x", interrupted())  # type: ignore[arg-type]
+        write_atomically(tmp_path / "x", interrupted())
     assert list(tmp_path.iterdir()) == []
 
 

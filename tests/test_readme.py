@@ -50,13 +50,13 @@ class TestTheFirstCommand:
         plan: dict[str, object] = json.loads((folder / "out" / "plan.json").read_text())
         return plan
 
-    def test_the_plan_is_verified_and_more_than_twice_as_sparse_as_uniform_pruning(self, made: dict) -> None:  # type: ignore[type-arg]
+    def test_the_plan_is_verified_and_more_than_twice_as_sparse_as_uniform_pruning(self, made: dict) -> None:
         assert made["quality"]["verified"] is True
         uniform = next(item for item in made["choice"]["proposals"] if item["picker"] == "uniform")
         assert made["totals"]["sparsity"] >= 0.4
         assert made["totals"]["sparsity"] > 2 * uniform["sparsity"]
 
-    def test_sparsity_is_real_to_the_element(self, folder: Path, made: dict) -> None:  # type: ignore[type-arg]
+    def test_sparsity_is_real_to_the_element(self, folder: Path, made: dict) -> None:
         dense, pruned = (
             {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(str(path)).graph.initializer}
             for path in (folder / "models" / "fashion_cnn.onnx", folder / "out" / "pruned.onnx")
@@ -68,7 +68,7 @@ class TestTheFirstCommand:
             np.testing.assert_array_equal(values[values != 0], dense[weight["name"]][values != 0])
         assert {name for name in dense if dense[name].tobytes() != pruned[name].tobytes()} == set(made["changed"])
 
-    def test_accuracy_is_the_stated_one_in_a_plain_session(self, folder: Path, made: dict) -> None:  # type: ignore[type-arg]
+    def test_accuracy_is_the_stated_one_in_a_plain_session(self, folder: Path, made: dict) -> None:
         data = np.load(folder / "models" / "fashion_mnist_test.npz")
         image = ((data["image"] / 255 - 0.2860) / 0.3530).astype(np.float32)
         session = onnxruntime.InferenceSession(str(folder / "out" / "pruned.onnx"), providers=["CPUExecutionProvider"])
@@ -109,7 +109,7 @@ def test_the_plug_in_of_the_docs_works() -> None:
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "plug-ins.md").read_text(), re.DOTALL)
     names: dict[str, object] = {}
     exec(code, names)
-    criterion = names["RowShare"]()  # type: ignore[operator]
+    criterion = names["RowShare"]()
     weight = np.array([[1.0, 3.0], [10.0, 30.0]], np.float32)
     np.testing.assert_allclose(criterion.scores(weight), [[0.25, 0.75], [0.25, 0.75]])
     pruned = Sparsity("row-share", "unstructured", criterion, Unstructured()).prepare(weight).at(0.5)

@@ -16,12 +16,9 @@ from onnxsens.metrics.batch import Batch, mean_by_sample
 from onnxsens.metrics.metric import PerSampleMetric
 
 
-@dataclass(frozen=True)
-class MeanSquaredError(PerSampleMetric):
-    """Mean squared difference to labels of the output's own shape, at least 0."""
+class AgainstValues(PerSampleMetric):
+    """A metric whose labels are what the output should be, value by value."""
 
-    name = "mse"
-    unit = "squared output units"
     higher_is_better = False
     needs_labels = True
 
@@ -29,6 +26,14 @@ class MeanSquaredError(PerSampleMetric):
         """Labels have the output's shape."""
         super().check(batch)
         checks.labels_are_values(self.name, batch)
+
+
+@dataclass(frozen=True)
+class MeanSquaredError(AgainstValues):
+    """Mean squared difference to labels of the output's own shape, at least 0."""
+
+    name = "mse"
+    unit = "squared output units"
 
     def per_sample(self, batch: Batch) -> Float64Array:
         """`[n]`."""
@@ -36,18 +41,11 @@ class MeanSquaredError(PerSampleMetric):
 
 
 @dataclass(frozen=True)
-class MeanAbsoluteError(PerSampleMetric):
+class MeanAbsoluteError(AgainstValues):
     """Mean absolute difference to labels of the output's own shape, at least 0."""
 
     name = "mae"
     unit = "output units"
-    higher_is_better = False
-    needs_labels = True
-
-    def check(self, batch: Batch) -> None:
-        """Labels have the output's shape."""
-        super().check(batch)
-        checks.labels_are_values(self.name, batch)
 
     def per_sample(self, batch: Batch) -> Float64Array:
         """`[n]`."""

@@ -112,11 +112,11 @@ def test_samples_in_parts_add_up_to_all_of_them(tmp_path: Path) -> None:
 
         whole, first, rest = ask(0, 30), ask(0, 11), ask(11, 30)
     for name in ("accuracy", "kl"):
-        joined = first[name].extended(rest[name])  # type: ignore[attr-defined]
+        joined = first[name].extended(rest[name])
         assert joined.samples == 30
-        assert joined.total == pytest.approx(whole[name].total)  # type: ignore[attr-defined]
-        assert joined.standard_error == pytest.approx(whole[name].standard_error)  # type: ignore[attr-defined]
-        assert joined.dense == pytest.approx(whole[name].dense)  # type: ignore[attr-defined]
+        assert joined.total == pytest.approx(whole[name].total)
+        assert joined.standard_error == pytest.approx(whole[name].standard_error)
+        assert joined.dense == pytest.approx(whole[name].dense)
 
 
 class TestCanary:

@@ -68,13 +68,13 @@ def test_what_a_search_settles_on_keeps_the_tolerance_of_each_weight(name: str, 
     for boldness in (14.0, 17.0, 19.0):
         levels = family.settle(boldness)
         assert levels is not None
-        limits = {weight.name: family.limit(weight, boldness) for weight in ground.weights}  # type: ignore[attr-defined]
+        limits = {weight.name: family.limit(weight, boldness) for weight in ground.weights}
         ratio = limits["first"] / sizes["first"]
         for weight in ground.weights:
             assert limits[weight.name] == pytest.approx(ratio * weight.size)
             zeros = ground.scanner.zeros(weight, levels[weight.name])
             assert SENSITIVITY[weight.name] * (zeros / weight.size) ** 2 <= limits[weight.name] + 1.0 / mean
-    assert family.limit(ground.weights[0], 1.0) == 0  # type: ignore[attr-defined]
+    assert family.limit(ground.weights[0], 1.0) == 0
 
 
 def test_erk_is_the_formula_of_the_paper() -> None:

@@ -139,7 +139,7 @@ class TestWhatCannotBeShown:
 )
 def test_goals_that_make_no_sense_are_refused(arguments: dict[str, object], fragment: str) -> None:
     with pytest.raises(UsageError, match=fragment):
-        Goal(**arguments)  # type: ignore[arg-type]
+        Goal(**arguments)
 
 
 def test_limits_are_read_from_the_right_so_that_a_path_may_hold_an_equals_sign() -> None:

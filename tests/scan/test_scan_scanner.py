@@ -40,7 +40,7 @@ def open_store(folder: Path, **changes: str) -> Store:
 
 def scanner_of(store: Store, evaluator: KnownCurves, inventory: Inventory, samples: int = 100) -> Scanner:
     sizes = {"search": 400, "holdout": 400}
-    return Scanner(store, evaluator, inventory, make_technique("magnitude"), ["kl"], samples, sizes, Nobody())  # type: ignore[arg-type]  # keys are split names
+    return Scanner(store, evaluator, inventory, make_technique("magnitude"), ["kl"], samples, sizes, Nobody())
 
 
 def test_no_level_is_measured_twice_by_any_search(folder: Path, inventory: Inventory) -> None:

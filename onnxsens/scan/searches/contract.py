@@ -42,6 +42,11 @@ def dip(level: Level) -> float:
     return 0.5 if 0.25 < level < 0.35 or level > 0.6 else 0.0
 
 
+def noisy(level: Level) -> float:
+    """Rising, with a ripple that is finer than any step."""
+    return 0.4 * level**2 + 0.05 * math.sin(9973 * level)
+
+
 def failing(level: Level) -> float:
     """No point can be measured."""
     return math.nan
@@ -69,6 +74,7 @@ class SearchContract:
         improving,
         hopeless,
         dip,
+        noisy,
         failing,
         cliff(0.5),
         cliff(0.0),
