@@ -34,7 +34,7 @@ preprocessing_options = stacked(
 )
 
 engine_options = stacked(
-    click.option("--output", metavar="NAME", help="Output that metrics read.  [default: the first]"),
+    click.option("--output", metavar="NAME", help="Output that metrics read.  [default: the likeliest]"),
     click.option(
         "--class-axis", type=int, metavar="N", help="Its axis of classes.  [default: found from labels, or -1]"
     ),
