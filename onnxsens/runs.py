@@ -65,6 +65,8 @@ def prepare(bench: Workbench, folder: Path) -> Scanner:
 
 def open_run(bench: Workbench, folder: Path) -> Store:
     """The run folder, created where needed and shown to be writable."""
+    if bench.options.search_metric is None:
+        bench.observer.note(f"searches look at {bench.search_metric}: it needs no labels, and falls without steps")
     prepare_directory(folder)
     return bench.open_store(folder)
 

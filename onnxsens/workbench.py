@@ -193,9 +193,7 @@ class Workbench:
             self.observer.note(f"metric: {self.outlook.metric} ({self.outlook.why})")
         elif self.options.output is None and len(outputs) > 1:
             self.observer.note(f"metrics read output '{self.outlook.reading.output}'; choose another with --output")
-        if search is None:
-            search = make_metric(self.outlook.search_metric)
-            self.observer.note(f"searches look at {search.name}: it needs no labels, and falls without steps")
+        search = search or make_metric(self.outlook.search_metric)
         self.search_metric = search.name
         batch = Batch(
             pruned=gather([outputs], self.outlook.reading), dense=outputs, labels=labels, reading=self.outlook.reading
