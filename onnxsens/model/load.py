@@ -1,26 +1,31 @@
 """Open an ONNX file safely: say what is wrong with it in one line, resolve external data, take its fingerprint.
 
-Only protobuf parsing happens here; no checker, no shape inference, no session.
+Only protobuf parsing happens here; no checker, no shape inference, no session. Large payloads are not parsed at all:
+they stay in their files, the model's own among them, until they are read.
 """
 
 import hashlib
+import os
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import external_data_helper, numpy_helper
 
 from onnxsens.arrays import AnyArray, TensorSpec
 from onnxsens.errors import ModelError
-from onnxsens.files import chunks_of, sha256_of
+from onnxsens.model import values, wire
+from onnxsens.model.external import DataFiles, data_files, notes_on
+from onnxsens.model.interface import tensor_spec
+from onnxsens.model.mapping import MappedFile
+from onnxsens.model.messages import DAMAGED, every_message
+from onnxsens.model.names import shown
+from onnxsens.model.stored import Stored, every_tensor, stored_tensors
 
 MAX_PROTOBUF_BYTES = 2**31 - 1
-DAMAGED = "check that the download or export finished"
 
 # What else people hand in under the name of .onnx, by first bytes.
 LOOKS_LIKE = (
@@ -36,16 +41,21 @@ LOOKS_LIKE = (
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A parsed ONNX file. `proto` is never changed; external tensors stay in their files until read.
+    """A parsed ONNX file. `proto` is never changed; large and external tensors stay in their files until read.
 
     Attributes:
+        proto: large payloads are external data at a reserved location; `files.place_of` says where the bytes are.
         sha256: of the file; where there is external data, of the file's digest and each data file's digest.
+        external_files: real paths of the data files.
+        notes: what is unusual about the data files, one line each.
     """
 
     path: Path
     proto: onnx.ModelProto
     sha256: str
+    files: DataFiles
     external_files: tuple[Path, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
 
     @cached_property
     def initializers(self) -> dict[str, onnx.TensorProto]:
@@ -63,67 +73,89 @@ class Model:
         """The graph's outputs."""
         return tuple(tensor_spec(value) for value in self.proto.graph.output)
 
+    @cached_property
+    def stored(self) -> dict[str, Stored]:
+        """Every tensor of the file, bodies and functions included, under a name of its own."""
+        return {stored.name: stored for stored in stored_tensors(self.proto)}
+
     def array(self, name: str) -> AnyArray:
-        """The values of an initializer, read from its data file where it lives in one.
+        """The values of a stored tensor, read-only; of a sparse one, the dense tensor that it stands for.
 
         Raises:
-            ModelError: its data is missing, too short, or outside the model's folder.
+            ModelError: the values do not fit the shape, or a sparse tensor's indices are nonsense.
         """
-        return self.values(self.initializers[name])
+        stored = self.stored[name]
+        if stored.indices is None:
+            return self.values(stored.tensor)
+        return values.dense(self.values(stored.tensor), self.values(stored.indices), stored.shape, name)
 
     def values(self, tensor: onnx.TensorProto) -> AnyArray:
-        """The values of a tensor of this file."""
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            copy = onnx.TensorProto()
-            copy.CopyFrom(tensor)
-            tensor = copy
-            try:
-                external_data_helper.load_external_data_for_tensor(tensor, str(self.path.parent))
-            except (ValueError, OSError, onnx.checker.ValidationError) as error:
-                raise ModelError(
-                    f"external data of '{tensor.name}' cannot be read: {one_line(error)}; "
-                    f"put the data file beside '{self.path.name}'"
-                ) from error
-        try:
-            return numpy_helper.to_array(tensor)
-        except (ValueError, TypeError) as error:
-            raise ModelError(f"values of '{tensor.name}' cannot be read: {one_line(error)}; {DAMAGED}") from error
+        """The values of a tensor of this file, read-only.
+
+        Where they are in a file they are mapped, not read; copied where their place there does not suit their type.
+        """
+        place = self.files.place_of(tensor)
+        if place is None:
+            return values.from_message(tensor)
+        if place.offset % values.numpy_type(tensor.data_type, tensor.name).itemsize == 0:
+            return values.from_bytes(tensor, place.file.view(place.offset, place.length))
+        content = np.empty(place.length, np.uint8)
+        filled = 0
+        for piece in place.file.pieces(place.offset, place.length):
+            content[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+            filled += len(piece)
+        return values.from_bytes(tensor, content)
 
 
 def load_model(path: str | Path) -> Model:
     """Parse the model at `path`.
 
     Raises:
-        ModelError: no such file, not an ONNX model, damaged, over 2 GB in one file, or ambiguous.
+        ModelError: no such file, not an ONNX model, damaged, over 2 GB in one file, or ambiguous; or its external data
+            is missing or not allowed.
     """
     path = Path(path)
-    head = read_head(path)
-    explain_foreign(path, head)
-    proto = onnx.ModelProto()
-    digest = hashlib.sha256()
-    content = bytearray()
-    for piece in chunks_of(path):
-        digest.update(piece)
-        content += piece
+    explain_foreign(path, read_head(path))
     try:
-        proto.ParseFromString(bytes(content))
-    except (DecodeError, RecursionError) as error:
-        raise ModelError(f"'{path}' is not an ONNX model: {one_line(error)}; {DAMAGED}") from error
-    if not proto.HasField("graph") or not proto.graph.node:
-        raise ModelError(f"'{path}' is not an ONNX model: it holds no graph; {DAMAGED}")
+        own = MappedFile(Path(os.path.realpath(path)))
+        digest = own.sha256()
+        proto = parsed(path, own)
+    except OSError as error:
+        raise ModelError(f"model '{path}' cannot be read: {error.strerror}; check permissions") from error
     repeated = [name for name, count in Counter(t.name for t in proto.graph.initializer).items() if count > 1]
     if repeated:
-        raise ModelError(f"initializer '{repeated[0]}' is stored twice in '{path}'; which one counts is undefined")
-    for tensor in proto.graph.initializer:
-        if any(dim < 0 for dim in tensor.dims):
-            raise ModelError(f"initializer '{tensor.name}' has the shape {list(tensor.dims)}; {DAMAGED}")
-    files = external_files(path, proto)
-    if not files:
-        return Model(path, proto, digest.hexdigest())
+        raise ModelError(
+            f"initializer '{shown(repeated[0])}' is stored twice in '{path}'; which one counts is undefined"
+        )
+    for stored in stored_tensors(proto):
+        values.check_dims(stored.shape, stored.name)
+    tensors = [tensor for _, tensor in every_tensor(proto)]
+    files = data_files(path, own, tensors)
+    if not files.by_location:
+        return Model(path, proto, digest.hexdigest(), files)
     combined = hashlib.sha256(digest.digest())
-    for file in files:
-        combined.update(bytes.fromhex(sha256_of(file)))
-    return Model(path, proto, combined.hexdigest(), files)
+    found = [files.by_location[location] for location in sorted(files.by_location)]
+    for file in found:
+        combined.update(file.sha256().digest())
+    paths = tuple(dict.fromkeys(file.path for file in found))
+    return Model(path, proto, combined.hexdigest(), files, paths, tuple(notes_on(files, tensors)))
+
+
+def parsed(path: Path, own: MappedFile) -> onnx.ModelProto:
+    """The message, without the large payloads."""
+    proto = onnx.ModelProto()
+    try:
+        content = wire.skeleton(own.map())
+        try:
+            proto.ParseFromString(content)
+        except (DecodeError, RecursionError) as error:
+            every_message(content)  # knows where the damage is, or that it is nested too deep
+            raise ModelError(f"{one_line(error)}; {DAMAGED}") from error
+    except ModelError as error:
+        raise ModelError(f"'{path}' is not an ONNX model, or {error}") from error
+    if not proto.HasField("graph") or not proto.graph.node:
+        raise ModelError(f"'{path}' is not an ONNX model: it holds no graph; {DAMAGED}")
+    return proto
 
 
 def read_head(path: Path) -> bytes:
@@ -157,71 +189,6 @@ def explain_foreign(path: Path, head: bytes) -> None:
         and head.replace(b"\n", b"").replace(b"\r", b"").replace(b"\t", b"").decode("ascii").isprintable()
     ):
         raise ModelError(f"'{path}' is not an ONNX model: it looks like a text file; hand in the .onnx file")
-
-
-def external_files(path: Path, proto: onnx.ModelProto) -> tuple[Path, ...]:
-    """The data files that the model's tensors name, sorted; each beneath the model's folder.
-
-    Raises:
-        ModelError: a location is absolute, leaves the folder, or is not a file.
-    """
-    found: dict[str, Path] = {}
-    for tensor in all_tensors(proto.graph):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        if location in found:
-            continue
-        parts = PurePosixPath(location.replace("\\", "/"))
-        if not location or "\0" in location or parts.is_absolute() or ".." in parts.parts or ":" in location:
-            raise ModelError(
-                f"external data of '{tensor.name}' is at '{location}', outside the model's folder; "
-                "put it beside the model and save again"
-            )
-        file = path.parent / location
-        if not file.is_file():
-            raise ModelError(f"external data file '{location}' is missing; put it beside '{path.name}'")
-        found[location] = file
-    return tuple(found[location] for location in sorted(found))
-
-
-def all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every stored tensor: initializers first, then Constant values and other tensor attributes, bodies included."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield sparse.values
-        yield sparse.indices
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for body in bodies(attribute):
-                yield from all_tensors(body)
-
-
-def bodies(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
-    """The graphs that an attribute holds (bodies of If, Loop, Scan)."""
-    return ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs)
-
-
-def tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    """Name, type and shape as the file declares them."""
-    tensor = value.type.tensor_type
-    dims: list[int | str | None] = []
-    for dim in tensor.shape.dim:
-        kind = dim.WhichOneof("value")
-        dims.append(dim.dim_value if kind == "dim_value" else dim.dim_param if kind == "dim_param" else None)
-    return TensorSpec(value.name, element_dtype(tensor.elem_type), tuple(dims))
-
-
-def element_dtype(elem_type: int) -> np.dtype | None:
-    """numpy's own type for an ONNX element type; None where numpy has none (strings, bfloat16, float8, int4)."""
-    try:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(elem_type)
-    except KeyError:
-        return None
-    return dtype if dtype.kind in "biufc" else None
 
 
 def one_line(error: BaseException) -> str:

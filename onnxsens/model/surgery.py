@@ -1,10 +1,13 @@
-"""Write a model with other weights and touch nothing else; and the copies that the engine works on.
+"""Write a model with other weights and touch nothing else.
 
 Node and tensor names, metadata, opset imports, IR version and every byte of the other tensors stay as they are.
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -12,74 +15,126 @@ import onnx
 
 from onnxsens.arrays import AnyArray
 from onnxsens.errors import ModelError
-from onnxsens.files import storage_errors, write_all, write_atomically
-from onnxsens.model.load import Model, all_tensors, one_line
+from onnxsens.files import write_atomically
+from onnxsens.model.load import Model, one_line
+from onnxsens.model.mapping import PIECE
+from onnxsens.model.messages import TensorPath
+from onnxsens.model.names import shown
+from onnxsens.model.stored import Stored, every_tensor
+from onnxsens.model.values import flat_indices, is_of_type, raw_data, stored_size, with_values
+from onnxsens.model.wire import Edit, NewPayload, NewTensor, rewritten
 
-WORKING_DATA = "weights.bin"
 ALIGNMENT = 64  # so that ONNX Runtime can map a tensor without copying it
 
 
 def write_model(model: Model, replacements: Mapping[str, AnyArray], path: Path) -> None:
-    """Write `model` to `path` with these initializers replaced, complete or not at all.
+    """Write `model` to `path` with other values in these tensors, complete or not at all.
 
-    External data goes to a new file beside `path`, named after its content, so that an older model in the same
-    folder keeps its own; data first, model last.
+    Of the file itself only those tensors' data differ. External data goes to a new file beside `path`, named after its
+    content, so that an older model in the same folder keeps its own; data first, model last. Values pass through in
+    pieces; `replacements` is asked for one tensor at a time, and of external data twice.
 
     Args:
-        replacements: initializer name to values of the same shape and type.
+        replacements: name in `model.stored` to values of the same type and shape, of a sparse tensor the dense shape.
+    Raises:
+        ModelError: no such tensor, another type or shape, or a sparse tensor would need more stored values.
+        StorageError: the disk is full or cannot be written.
     """
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
-    external = []
-    for tensor, named in tensors_by_role(proto.graph):
-        replaced = replacements.get(tensor.name) if named else None
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            external.append((tensor, replaced))
-        elif replaced is not None:
-            set_values(tensor, replaced)
-
-    def contents() -> Iterator[tuple[bytes, int]]:
-        """What each external tensor holds, and how many bytes of it are not padding."""
-        for tensor, replaced in external:
-            content = little_endian(model.values(tensor) if replaced is None else replaced)
-            yield content + b"\0" * (-len(content) % ALIGNMENT), len(content)
-
-    if external:
-        digest = hashlib.sha256()
-        places = []
-        offset = 0
-        for content, length in contents():
-            digest.update(content)
-            places.append((offset, length))
-            offset += len(content)
-        location = f"{path.stem}-{digest.hexdigest()[:12]}.data"
-        write_atomically(path.parent / location, (content for content, _ in contents()))
-        for (tensor, _), (offset, length) in zip(external, places, strict=True):
-            point_to(tensor, location, offset, length)
-    write_atomically(path, [serialized(proto)])
-
-
-def tensors_by_role(graph: onnx.GraphProto) -> Iterator[tuple[onnx.TensorProto, bool]]:
-    """Every stored tensor, and whether it is an initializer of the main graph.
-
-    Only those are known by name: a tensor inside a node or a body may have the same one.
-    """
-    for position, tensor in enumerate(all_tensors(graph)):
-        yield tensor, position < len(graph.initializer)
+    changed = changes(model, replacements)
+    edits: dict[TensorPath, Edit] = {}
+    moved: list[Moved] = []
+    for place, tensor in every_tensor(model.proto):
+        values = changed.get(place)
+        if model.files.is_outside(tensor):
+            moved.append(Moved(place, tensor, values))
+        elif values is not None:
+            edits[place] = edit_of(tensor, values())
+    if not moved:
+        write_atomically(path, rewritten(model.files.own.map(), edits))
+        return
+    digest = hashlib.sha256()
+    for piece in contents(model, moved):
+        digest.update(piece)
+    data = path.parent / f"{path.stem}-{digest.hexdigest()[:12]}.data"
+    offset = 0
+    for tensor_moved in moved:
+        tensor = onnx.TensorProto()
+        tensor.CopyFrom(tensor_moved.tensor)
+        point_to(tensor, data.name, offset, stored_size(tensor))
+        edits[tensor_moved.place] = NewTensor(tensor.SerializeToString())
+        offset += padded(stored_size(tensor))
+    is_new = not data.exists()
+    write_atomically(data, contents(model, moved))
+    try:
+        write_atomically(path, rewritten(model.files.own.map(), edits))
+    except BaseException:
+        if is_new:
+            data.unlink(missing_ok=True)
+        raise
 
 
-def set_values(tensor: onnx.TensorProto, values: AnyArray) -> None:
-    """Put `values` into an inline float tensor, in the field that held the old ones."""
-    if tensor.HasField("raw_data"):
-        tensor.raw_data = little_endian(values)
-    else:
-        del tensor.float_data[:]
-        tensor.float_data.extend(values.ravel().tolist())
+@dataclass(frozen=True)
+class Moved:
+    """A tensor with external data, which gets a place in the new data file; `values` gives others for it."""
+
+    place: TensorPath
+    tensor: onnx.TensorProto
+    values: Callable[[], AnyArray] | None
 
 
-def little_endian(values: AnyArray) -> bytes:
-    """The bytes that ONNX stores."""
-    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
+def changes(model: Model, replacements: Mapping[str, AnyArray]) -> dict[TensorPath, Callable[[], AnyArray]]:
+    """Where the changed tensors are, and what gives the values that each is to store."""
+    found: dict[TensorPath, Callable[[], AnyArray]] = {}
+    for name in replacements:
+        stored = model.stored.get(name)
+        if stored is None:
+            raise ModelError(f"'{model.path}' stores no tensor '{shown(name)}'; see 'onnxsens inspect {model.path}'")
+        found[stored.path] = partial(new_values, model, stored, replacements)
+    return found
+
+
+def new_values(model: Model, stored: Stored, replacements: Mapping[str, AnyArray]) -> AnyArray:
+    """What a tensor is to store: the replacement, or its values at a sparse tensor's indices."""
+    values = replacements[stored.name]
+    if values.shape != stored.shape or not is_of_type(values, stored.tensor):
+        raise ModelError(
+            f"new values of '{shown(stored.name)}' are {values.dtype} {list(values.shape)}, and it stores "
+            f"{onnx.TensorProto.DataType.Name(stored.tensor.data_type).lower()} {list(stored.shape)}"
+        )
+    if stored.indices is None:
+        return values
+    flat = flat_indices(model.values(stored.indices), stored.shape, prod(stored.tensor.dims), stored.name)
+    kept = values.reshape(-1)[flat]
+    if np.count_nonzero(values) != np.count_nonzero(kept):
+        raise ModelError(f"sparse tensor '{shown(stored.name)}' has no room for values at other indices than it stores")
+    return kept.reshape(tuple(stored.tensor.dims))
+
+
+def edit_of(tensor: onnx.TensorProto, values: AnyArray) -> Edit:
+    """How a tensor of the file itself gets these values: in place where its payload was not parsed."""
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return NewPayload(raw_data(values))
+    return NewTensor(with_values(tensor, values).SerializeToString())
+
+
+def contents(model: Model, moved: Iterable[Moved]) -> Iterator[bytes]:
+    """The new data file: each tensor, and zeros up to where the next one may begin."""
+    for tensor_moved in moved:
+        size = stored_size(tensor_moved.tensor)
+        if tensor_moved.values is not None:
+            content = raw_data(tensor_moved.values())
+            for start in range(0, size, PIECE):
+                yield bytes(content[start : start + PIECE])
+        else:
+            place = model.files.place_of(tensor_moved.tensor)
+            assert place is not None
+            yield from place.file.pieces(place.offset, place.length)
+        yield bytes(padded(size) - size)
+
+
+def padded(size: int) -> int:
+    """Up to the next place where a tensor may begin."""
+    return size + -size % ALIGNMENT
 
 
 def point_to(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
@@ -105,55 +160,3 @@ def serialized(proto: onnx.ModelProto) -> bytes:
         raise ModelError(
             f"the model cannot be written in one file: {one_line(error)}; save it with external data"
         ) from error
-
-
-def write_working_copy(
-    model: Model, directory: Path, probed: Collection[str], extra_outputs: Collection[str] = ()
-) -> Path:
-    """A copy for the engine: `probed` weights and all external data in one data file, the rest inline.
-
-    A session of this file takes other values for a probed weight by `add_external_initializers`, which is right at
-    every optimisation level and refuses wrong names and shapes. `add_initializer`, its older sibling, is silently
-    ignored once a Conv has been fused.
-
-    Args:
-        directory: an empty folder that only this process uses.
-        extra_outputs: tensors to expose as graph outputs.
-    Returns:
-        Path of the model file.
-    """
-    proto = onnx.ModelProto()
-    proto.CopyFrom(model.proto)
-    offset = 0
-    path = directory / "model.onnx"
-    with storage_errors(directory):
-        with (directory / WORKING_DATA).open("wb") as file:
-            for tensor, named in tensors_by_role(proto.graph):
-                moved = named and tensor.name in probed
-                if tensor.data_location != onnx.TensorProto.EXTERNAL and not moved:
-                    continue
-                content = little_endian(model.values(tensor))
-                point_to(tensor, WORKING_DATA, offset, len(content))
-                content += b"\0" * (-len(content) % ALIGNMENT)
-                offset += len(content)
-                write_all(file, [content])
-        # A weight that is also a graph input would be a variable to the optimiser, and take another code path.
-        stored = {tensor.name for tensor in proto.graph.initializer}
-        kept = [value for value in proto.graph.input if value.name not in stored]
-        del proto.graph.input[:]
-        proto.graph.input.extend(kept)
-        present = {value.name for value in proto.graph.output}
-        for name in extra_outputs:
-            if name not in present:
-                proto.graph.output.add().name = name
-        path.write_bytes(serialized(proto))
-    return path
-
-
-def trivial_model() -> bytes:
-    """The smallest model that runs anywhere: `y = x + x`, opset 13. For asking whether a provider starts."""
-    vector = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
-    result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "x"], ["y"])], "trivial", [vector], [result])
-    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=7)
-    return bytes(proto.SerializeToString())
