@@ -94,6 +94,18 @@ def with_dead_weight(seed: int = 0) -> onnx.ModelProto:
     return model_of(nodes, {"x": ["N", 6]}, {"logits": ["N", 3]}, weights)
 
 
+def with_idle_branch(seed: int = 0) -> onnx.ModelProto:
+    """A branch of two nodes that no output depends on; nodes are not sorted."""
+    rng = np.random.default_rng(seed)
+    nodes = [
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("MatMul", ["x", "idle"], ["b"]),
+        helper.make_node("MatMul", ["x", "live"], ["logits"]),
+    ]
+    weights = {"live": normal(rng, 6, 3), "idle": normal(rng, 6, 3)}
+    return model_of(nodes, {"x": ["N", 6]}, {"logits": ["N", 3]}, weights)
+
+
 def noisy(seed: int = 0) -> onnx.ModelProto:
     """A fresh random number in every output."""
     rng = np.random.default_rng(seed)

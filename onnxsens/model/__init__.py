@@ -2,6 +2,27 @@
 
 from onnxsens.model.load import Model, load_model
 from onnxsens.model.surgery import write_model
-from onnxsens.model.weights import Inventory, Skipped, Weight, take_inventory
+from onnxsens.model.weights import (
+    Consumer,
+    Inventory,
+    Skipped,
+    Weight,
+    dense_matrix,
+    refuse_empty,
+    stored_values,
+    take_inventory,
+)
 
-__all__ = ["Inventory", "Model", "Skipped", "Weight", "load_model", "take_inventory", "write_model"]
+__all__ = [
+    "Consumer",
+    "Inventory",
+    "Model",
+    "Skipped",
+    "Weight",
+    "dense_matrix",
+    "load_model",
+    "refuse_empty",
+    "stored_values",
+    "take_inventory",
+    "write_model",
+]

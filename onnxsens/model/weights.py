@@ -4,64 +4,84 @@ The account is complete: planned and skipped parameters add up to all parameters
 """
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
 import numpy as np
 import onnx
 
-from onnxsens.arrays import FloatArray
+from onnxsens.arrays import AnyArray, FloatArray
 from onnxsens.errors import ModelError
-from onnxsens.model.layout import Layout, Slot, slot_of
-from onnxsens.model.load import Model, all_tensors, bodies, element_dtype
+from onnxsens.model.coding import FLOATS, INTEGERS, Coding, merged
+from onnxsens.model.layout import Layout, Shape
+from onnxsens.model.load import Model
+from onnxsens.model.normal import NormalForm, normal_form
+from onnxsens.model.operators import Slot
+from onnxsens.model.parts import Refused, arrange
+from onnxsens.model.stored import Stored
+from onnxsens.model.tracing import Trace, Use, trace
 
 
 @dataclass(frozen=True)
 class Consumer:
-    """A node that multiplies by the weight.
+    """A node that multiplies by the weight, or by a part of it.
 
     Attributes:
-        data, output: tensor names of the other factor and of the first output; what MACs are computed from.
+        node: its name, or that of its output where it has none.
+        site: its name in the normal form of the model, unique.
+        shape, rows: of what the operator is given, which may hold other weights too.
+        elements: how many elements of this weight that holds.
+        data: which of the inputs that the node has (those left out do not count) is the other factor.
     """
 
     operator: str
     node: str
     slot: Slot
-    layout: Layout
-    data: str
-    output: str
+    site: str
+    shape: Shape
+    rows: int
+    elements: int
+    data: int
+
+    def macs(self, data: Shape, output: Shape) -> int:
+        """Multiply-accumulates of this weight in one execution, by the shapes of the data and the first output."""
+        size = prod(self.shape)
+        return self.slot.macs(size, self.rows, self.shape, data, output) * self.elements // size
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A prunable initializer.
+    """A stored tensor that can be pruned.
 
     Attributes:
-        name: the initializer's name, the id of the weight everywhere.
+        name: the initializer's name, the id of the weight everywhere; prefixed where it lives in a body or function.
+        dtype: as stored, by ONNX's name.
+        encoding: how it is kept and what stands between it and its first operator, such as `Constant -> Transpose`.
+        place: the body or function it lives in; empty for the main graph.
         consumers: all that multiply by it; a tied weight has several, and its matrix view is the first one's.
-        readers: operators that use it in any other way (a tied embedding's Gather).
-        zeros: elements that are zero already.
-        sha256: of the little-endian bytes.
+        readers: operators that use it in any other way.
+        zeros: elements that are zero already, in the operator's eyes.
+        sha256: of the little-endian bytes of its dense values, as stored.
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
+    dtype: str
+    encoding: str
+    place: str
     consumers: tuple[Consumer, ...]
     readers: tuple[str, ...]
     zeros: int
     sha256: str
+    layout: Layout = field(repr=False, compare=False)
+    coding: Coding = field(repr=False, compare=False)
 
     @property
     def operator(self) -> str:
         """Operator of the first consumer."""
         return self.consumers[0].operator
-
-    @property
-    def layout(self) -> Layout:
-        """Matrix view of the first consumer."""
-        return self.consumers[0].layout
 
     @property
     def size(self) -> int:
@@ -74,7 +94,7 @@ class Skipped:
     """Stored parameters that are not planned: one tensor, or a row of `tensors` small ones."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: str
     parameters: int
     reason: str
@@ -83,10 +103,16 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Inventory:
-    """Every stored parameter of a model, in graph order: those that can be pruned, and the rest."""
+    """Every stored parameter of a model, in graph order: those that can be pruned, and the rest.
+
+    Attributes:
+        notes: what the user should know of how the model was read.
+    """
 
     weights: tuple[Weight, ...]
     skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+    normal: NormalForm = field(repr=False, compare=False)
 
     @property
     def planned_parameters(self) -> int:
@@ -107,88 +133,158 @@ class Inventory:
         return self._by_name[name]
 
 
-def take_inventory(model: Model) -> Inventory:
-    """Read every stored tensor of the model once, and sort them into prunable and not.
+def dense_matrix(model: Model, weight: Weight) -> FloatArray:
+    """A weight's values `[out, in]`, as its operator sees them; 0 where and only where it sees 0."""
+    values: FloatArray = weight.layout.to_matrix(weight.coding.decode(model.array(weight.name)))
+    return values
 
-    Raises:
-        ModelError: nothing can be pruned.
+
+def stored_values(model: Model, weight: Weight, matrix: FloatArray) -> AnyArray:
+    """A weight with these values `[out, in]`, in the stored type and shape.
+
+    Elements that are equal to the dense ones keep their bits.
     """
-    graph = model.proto.graph
-    consumers, readers = uses(model)
-    in_bodies = names_used_in_bodies(graph)
+    return weight.coding.encode(weight.layout.from_matrix(matrix), model.array(weight.name))
+
+
+def take_inventory(model: Model) -> Inventory:
+    """Read every stored tensor of the model once, and sort them into prunable and not."""
+    normal = normal_form(model)
+    found = trace(model, normal)
     weights: list[Weight] = []
     skipped: list[Skipped] = []
-    order = {name: position for position, name in enumerate(consumers)}
-    for tensor in sorted(graph.initializer, key=lambda tensor: order.get(tensor.name, len(order))):
-        if not is_listed(tensor):
-            continue
-        found = consumers.get(tensor.name, ())
-        reason = why_not(tensor, found, readers.get(tensor.name, ()), in_bodies.get(tensor.name))
-        if reason is None:
-            values = model.array(tensor.name)
-            broken = values.size - int(np.isfinite(values).sum())
-            if broken:
-                reason = f"{broken} of its values are NaN or infinite"
-            else:
-                weights.append(weigh(tensor.name, values, found, readers.get(tensor.name, ())))
-                continue
-        skipped.append(listed(tensor, reason))
-    skipped += elsewhere(graph)
-    skipped += small_rows(graph)
-    if not weights:
+    rest: list[Stored] = []
+    order = {name: position for position, name in enumerate(found.uses)}
+    for tensor in sorted(normal.stored, key=lambda tensor: order.get(tensor.name, len(order))):
+        outcome = weigh(model, tensor, found, opaque=bool(normal.proto.functions))
+        if isinstance(outcome, Weight):
+            weights.append(outcome)
+        elif outcome is None:
+            rest.append(tensor)
+        else:
+            skipped.append(Skipped(tensor.name, tensor.shape, type_name(tensor.tensor), prod(tensor.shape), outcome))
+    skipped += small_rows(rest)
+    return Inventory(tuple(weights), tuple(skipped), (*model.notes, *normal.notes), normal)
+
+
+def refuse_empty(model: Model, inventory: Inventory) -> None:
+    """Stop where there is nothing to do.
+
+    Raises:
+        ModelError: no stored tensor can be pruned.
+    """
+    if not inventory.weights:
         raise ModelError(
-            f"'{model.path}' has nothing to prune: none of its {len(skipped)} groups of stored tensors is the weight "
-            f"of a supported operator; see 'onnxsens inspect {model.path}'"
+            f"'{model.path}' has nothing to prune: none of its {len(inventory.skipped)} groups of stored tensors is "
+            f"the weight of a supported operator; 'onnxsens inspect {model.path}' lists them with reasons"
         )
-    return Inventory(tuple(weights), tuple(skipped))
 
 
-def weigh(name: str, values: FloatArray, consumers: tuple[Consumer, ...], readers: tuple[str, ...]) -> Weight:
-    """The record of a prunable initializer."""
-    digest = hashlib.sha256(np.ascontiguousarray(values).astype("<f4", copy=False).tobytes()).hexdigest()
-    return Weight(name, values.shape, consumers, readers, values.size - int(np.count_nonzero(values)), digest)
+def weigh(model: Model, tensor: Stored, found: Trace, *, opaque: bool = False) -> Weight | str | None:
+    """The record of a prunable tensor, the reason why it is none, or None for one that is not worth a row.
+
+    Args:
+        opaque: whether local functions are left in the normal form, into which nothing is followed.
+    """
+    uses = found.uses.get(tensor.name, [])
+    readers = found.readers.get(tensor.name, [])
+    if tensor.name in found.packed:
+        return f"{found.packed[tensor.name][0]} keeps it in a packed form, which is not pruned yet"
+    if not uses:
+        return why_unused(tensor, readers, opaque=opaque)
+    coding = coding_of(tensor, uses)
+    if coding is None:
+        return why_not_read(tensor, uses)
+    try:
+        layout = arrange(tensor, uses)
+    except Refused as reason:
+        return str(reason)
+    stored = model.array(tensor.name)
+    broken = coding.broken(stored)
+    if broken:
+        return f"{broken} of its values are NaN or infinite"
+    return Weight(
+        tensor.name,
+        tensor.shape,
+        type_name(tensor.tensor),
+        encoding_of(tensor, uses[0]),
+        tensor.owner,
+        tuple(consumer_of(tensor, use) for use in uses),
+        tuple(readers),
+        coding.zeros(stored),
+        digest_of(stored),
+        layout,
+        coding,
+    )
 
 
-def uses(model: Model) -> tuple[dict[str, tuple[Consumer, ...]], dict[str, tuple[str, ...]]]:
-    """Who multiplies by each initializer of the main graph, and who reads it otherwise; both in node order."""
-    multiplied: dict[str, tuple[Consumer, ...]] = {}
-    read: dict[str, tuple[str, ...]] = {}
-    for node in model.proto.graph.node:
-        attributes = {attribute.name: attribute.i for attribute in node.attribute}
-        for index, name in enumerate(node.input):
-            tensor = model.initializers.get(name)
-            if tensor is None:
-                continue
-            shape = tuple(tensor.dims)
-            slot = slot_of(node.op_type, node.domain, index)
-            if slot is None or not slot.fits(shape, attributes):
-                read[name] = (*read.get(name, ()), f"{node.op_type} input {index}")
-                continue
-            consumer = Consumer(
-                node.op_type,
-                node.name or next((output for output in node.output if output), ""),
-                slot,
-                slot.view(shape, attributes),
-                node.input[slot.data],
-                next((output for output in node.output if output), ""),
-            )
-            multiplied[name] = (*multiplied.get(name, ()), consumer)
-    return multiplied, read
+def why_unused(tensor: Stored, readers: Sequence[str], *, opaque: bool) -> str | None:
+    """Why a tensor that nothing multiplies by is left alone; None for small ones and those that are no weights.
 
-
-def why_not(
-    tensor: onnx.TensorProto, consumers: tuple[Consumer, ...], readers: tuple[str, ...], body: str | None
-) -> str | None:
-    """Why an initializer is not planned, or None where it is."""
-    if body:
-        return f"used inside the body of {body}, which is not read yet"
-    if not consumers and not readers:
-        return "no node reads it"
-    if not consumers:
+    8-bit integers with axes that something reads are most likely quantized weights.
+    """
+    likely = is_float(tensor.tensor) or (tensor.tensor.data_type in BYTES and bool(readers))
+    if len(tensor.shape) < 2 or not likely:
+        return None
+    if tensor.kind == "attribute":
+        return "value of an attribute"
+    if readers:
         return f"not the weight of a supported operator ({readers[0]})"
-    if tensor.data_type != onnx.TensorProto.FLOAT:
-        return f"element type {type_name(tensor)} is not read yet"
-    return None
+    if opaque and tensor.owner.startswith("function"):
+        return "inside a function that could not be inlined"
+    return "no node reads it"
+
+
+def why_not_read(tensor: Stored, uses: Sequence[Use]) -> str:
+    """Why it is not known what a weight's elements stand for."""
+    if tensor.tensor.data_type not in FLOATS | INTEGERS:
+        return f"elements of type {type_name(tensor.tensor)} are not pruned yet"
+    if any(use.codings[index_of(tensor, use)] is not None for use in uses):
+        return "the operators that read it disagree on which value is zero"
+    if tensor.tensor.data_type in INTEGERS:
+        return f"{uses[0].operator} takes its integers without a scale and zero point that are known beforehand"
+    return f"{uses[0].operator} takes it quantized with another zero point"
+
+
+def coding_of(tensor: Stored, uses: Sequence[Use]) -> Coding | None:
+    """The one coding of a tensor in all its uses; None where they disagree."""
+    coding = uses[0].codings[index_of(tensor, uses[0])]
+    for use in uses[1:]:
+        coding = merged(coding, use.codings[index_of(tensor, use)])
+    return coding
+
+
+def index_of(tensor: Stored, use: Use) -> int:
+    """Which source of the use's operand a tensor is."""
+    return next(index for index, source in enumerate(use.operand.sources) if source.name == tensor.name)
+
+
+def consumer_of(tensor: Stored, use: Use) -> Consumer:
+    """The record of a use."""
+    operand = use.operand
+    elements = prod(tensor.shape)
+    if operand.moves is None:
+        offsets = operand.offsets()
+        index = index_of(tensor, use)
+        positions = operand.positions()
+        elements = int(((positions >= offsets[index]) & (positions < offsets[index + 1])).sum())
+    return Consumer(use.operator, use.label, use.slot, use.site, operand.shape, use.view.rows, elements, use.data)
+
+
+BYTES = frozenset({onnx.TensorProto.INT8, onnx.TensorProto.UINT8})
+KINDS = {"sparse initializer": "sparse", "constant": "Constant", "sparse constant": "sparse Constant"}
+
+
+def encoding_of(tensor: Stored, use: Use) -> str:
+    """How it is kept, and the operators between it and the first one that multiplies by it."""
+    kept = KINDS.get(tensor.kind, "initializer")
+    return " -> ".join([kept, *use.operand.through])
+
+
+def digest_of(values: AnyArray) -> str:
+    """SHA-256 of the little-endian bytes."""
+    ordered = values.astype(values.dtype.newbyteorder("<"), copy=False) if values.dtype.kind in "fiu" else values
+    return hashlib.sha256(np.ascontiguousarray(ordered).view(np.uint8).data).hexdigest()
 
 
 def is_float(tensor: onnx.TensorProto) -> bool:
@@ -199,89 +295,29 @@ def is_float(tensor: onnx.TensorProto) -> bool:
 def type_name(tensor: onnx.TensorProto) -> str:
     """ONNX's name of the element type, in lower case; `type N` for a number ONNX has no name for."""
     try:
-        return str(onnx.TensorProto.DataType.Name(tensor.data_type)).lower()
+        name = str(onnx.TensorProto.DataType.Name(tensor.data_type)).lower()
     except ValueError:
         return f"type {tensor.data_type}"
+    return {"float": "float32", "double": "float64"}.get(name, name)
 
 
-def is_listed(tensor: onnx.TensorProto) -> bool:
-    """Whether a tensor gets a row of its own: floating point, two dimensions or more."""
-    return is_float(tensor) and len(tensor.dims) >= 2
-
-
-def listed(tensor: onnx.TensorProto, reason: str, name: str = "") -> Skipped:
-    """The row of one tensor."""
-    dtype = element_dtype(tensor.data_type)
-    shape = tuple(tensor.dims)
-    return Skipped(name or tensor.name, shape, str(dtype) if dtype else type_name(tensor), prod(shape), reason)
-
-
-def elsewhere(graph: onnx.GraphProto) -> Iterator[Skipped]:
-    """Parameters that are not initializers of the main graph: sparse ones, Constants, and those of bodies."""
-    for sparse in graph.sparse_initializer:
-        shape = tuple(sparse.dims)
-        yield Skipped(
-            sparse.values.name, shape, type_name(sparse.values), prod(shape), "a sparse initializer is not read yet"
-        )
-    for node in graph.node:
-        label = f"{node.op_type} '{node.name or next(iter(node.output), '')}'"
-        for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.HasField("t") and is_listed(attribute.t):
-                yield listed(attribute.t, "value of a Constant node, which is not read yet", next(iter(node.output)))
-            for body in bodies(attribute):
-                for tensor in all_tensors(body):
-                    if is_listed(tensor):
-                        yield listed(tensor, f"stored inside the body of {label}, which is not read yet")
-
-
-def small_rows(graph: onnx.GraphProto) -> Iterator[Skipped]:
+def small_rows(rest: Sequence[Stored]) -> list[Skipped]:
     """One row for the vectors and scalars, one for the tensors that are not floating point."""
-    inner = [
-        tensor
-        for node in graph.node
-        for attribute in node.attribute
-        for body in bodies(attribute)
-        for tensor in all_initializers(body)
-    ]
-    rest = [tensor for tensor in [*graph.initializer, *inner] if not is_listed(tensor)]
-    for floating, name, reason in (
-        (True, "(1-D and scalar tensors)", "biases, norms and other vectors are not pruned"),
-        (False, "(tensors that are not floating point)", "indices, shapes and integer values are not pruned"),
-    ):
-        group = [tensor for tensor in rest if is_float(tensor) is floating]
+    rows = []
+    kinds: tuple[tuple[Callable[[Stored], bool], str, str], ...] = (
+        (
+            lambda tensor: is_float(tensor.tensor),
+            "(1-D and scalar tensors)",
+            "biases, norms and other vectors are not pruned",
+        ),
+        (
+            lambda tensor: not is_float(tensor.tensor),
+            "(tensors that are not floating point)",
+            "indices, shapes and integer values are not pruned",
+        ),
+    )
+    for belongs, name, reason in kinds:
+        group = [tensor for tensor in rest if belongs(tensor)]
         if group:
-            yield Skipped(name, (), "", sum(prod(tensor.dims) for tensor in group), reason, len(group))
-
-
-def all_initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Initializers of a body and of the bodies inside it."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            for body in bodies(attribute):
-                yield from all_initializers(body)
-
-
-def names_used_in_bodies(graph: onnx.GraphProto) -> dict[str, str]:
-    """Names that a body takes from the main graph, with the node that holds the body."""
-    found: dict[str, str] = {}
-    for node in graph.node:
-        for attribute in node.attribute:
-            for body in bodies(attribute):
-                for name in free_names(body):
-                    found.setdefault(name, f"{node.op_type} '{node.name or next(iter(node.output), '')}'")
-    return found
-
-
-def free_names(graph: onnx.GraphProto) -> set[str]:
-    """Names that a graph reads and does not define."""
-    used = {value.name for value in graph.output}
-    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    own |= {sparse.values.name for sparse in graph.sparse_initializer}
-    for node in graph.node:
-        own.update(node.output)
-        used.update(node.input)
-        for attribute in node.attribute:
-            for body in bodies(attribute):
-                used |= free_names(body)
-    return used - own
+            rows.append(Skipped(name, (), "", sum(prod(tensor.shape) for tensor in group), reason, len(group)))
+    return rows
