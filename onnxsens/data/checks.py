@@ -4,10 +4,12 @@ Everything that would stop a run halfway, or turn its numbers into nonsense, is 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from onnxsens.arrays import AnyArray, TensorSpec
+from onnxsens.data.forms import Form, array_text, form_of, rows_fixed
 from onnxsens.data.preprocessing import Preprocessing
 from onnxsens.data.source import RawSamples
 from onnxsens.errors import DataError, UsageError
@@ -16,21 +18,34 @@ from onnxsens.errors import DataError, UsageError
 _SCALABLE = frozenset(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16"))
 
 
-def fitting(raw: RawSamples, specs: Sequence[TensorSpec], preprocessing: Preprocessing, where: str) -> RawSamples:
+@dataclass(frozen=True, eq=False)
+class Fitting:
+    """Samples that fit the model, the inputs that they are for, in the model's order, and each one's way in."""
+
+    samples: RawSamples
+    specs: tuple[TensorSpec, ...]
+    forms: dict[str, Form]
+
+
+def fitting(raw: RawSamples, specs: Sequence[TensorSpec], preprocessing: Preprocessing, where: str) -> Fitting:
     """The same samples, read-only, contiguous and in native byte order, in the order of `specs`.
 
-    The batch dimension is free even where the model fixes it: the engine cuts and pads.
+    Inputs that the data has nothing for and that need not be fed are left out. The batch dimension is free even
+    where the model fixes it: the engine cuts and pads.
 
     Raises:
         DataError: they do not fit the model; the message starts with `where`.
         UsageError: the preprocessing was given but applies to no input.
     """
     same_length(raw, where)
+    specs = tuple(spec for spec in specs if spec.name in raw.inputs)
     inputs = {}
+    forms = {}
     for spec in specs:
         values = _frozen(raw.inputs[spec.name])
-        _check_shape(spec, values, where)
+        forms[spec.name] = form_of(spec, values, where)
         inputs[spec.name] = values
+    rows_fixed(specs, forms)
     targets = preprocessing.targets(inputs, specs)
     for spec in specs:
         values = inputs[spec.name]
@@ -41,19 +56,39 @@ def fitting(raw: RawSamples, specs: Sequence[TensorSpec], preprocessing: Preproc
     if preprocessing.given and not targets:
         raise UsageError(
             f"--scale, --mean and --std apply to no input of {where}: "
-            + ", ".join(f"'{spec.name}' is {_text(inputs[spec.name])}" for spec in specs)
+            + ", ".join(f"'{spec.name}' is {array_text(inputs[spec.name])}" for spec in specs)
             + "; leave them out"
         )
-    return RawSamples(inputs, None if raw.labels is None else _checked_labels(raw.labels, where))
+    labels = None if raw.labels is None else _checked_labels(raw.labels, where)
+    return Fitting(RawSamples(inputs, labels), specs, forms)
+
+
+def refuse_unfeedable(specs: Sequence[TensorSpec]) -> None:
+    """Say which input no data can be for, before any is read.
+
+    Raises:
+        DataError: an input that has to be fed is no tensor of numbers that numpy has.
+    """
+    for spec in specs:
+        if spec.dtype is None and spec.presence == "required":
+            remedy = (
+                "export the model with a tensor in its place"
+                if spec.kind != "tensor"
+                else "cut the model off after its text processing"
+                if spec.described == "string"
+                else "export the model with float32 inputs"
+            )
+            raise DataError(
+                f"input '{spec.name}' of the model is of {spec.text}; only numbers can be fed that numpy has: {remedy}"
+            )
 
 
 def same_length(raw: RawSamples, where: str) -> int:
-    """How many samples there are, which every input and the labels must agree on."""
-    lengths = {}
-    for name, values in raw.inputs.items():
-        if values.ndim == 0:
-            raise DataError(f"{where} has a single number for input '{name}'; its first axis must be the samples")
-        lengths[name] = len(values)
+    """How many samples there are, which the labels and every input but single numbers must agree on."""
+    lengths = {name: len(values) for name, values in raw.inputs.items() if values.ndim}
+    if not lengths:
+        name = next(iter(raw.inputs))
+        raise DataError(f"{where} has a single number for input '{name}'; its first axis must be the samples")
     first, samples = next(iter(lengths.items()))
     for name, length in lengths.items():
         if length != samples:
@@ -67,25 +102,12 @@ def same_length(raw: RawSamples, where: str) -> int:
     return samples
 
 
-def _check_shape(spec: TensorSpec, values: AnyArray, where: str) -> None:
-    both = f"{where} has {_text(values)} for input '{spec.name}', but the model takes {spec.text}"
-    if not spec.shape:
-        raise DataError(f"input '{spec.name}' of the model is a single number; it has no axis for samples")
-    if values.ndim != len(spec.shape):
-        raise DataError(f"{both}; save {len(spec.shape)} dimensions, the first of them the samples")
-    for axis, (length, fixed) in enumerate(zip(values.shape, spec.shape, strict=True)):
-        if axis > 0 and isinstance(fixed, int) and length != fixed:
-            raise DataError(f"{both}; make axis {axis} {fixed} long instead of {length}")
-    if len(values) == 0:
-        raise DataError(f"{where} has 0 samples; give at least 1")
-
-
 def _check_dtype(spec: TensorSpec, values: AnyArray, where: str, *, scaled: bool) -> None:
     if spec.dtype is None:
-        raise DataError(f"input '{spec.name}' of the model is of {spec.text}; only numbers can be fed")
+        raise DataError(f"{where} has an array for input '{spec.name}', which is of {spec.text}; leave it out")
     if values.dtype == spec.dtype:
         return
-    both = f"{where} has {_text(values)} for input '{spec.name}', but the model takes {spec.text}"
+    both = f"{where} has {array_text(values)} for input '{spec.name}', but the model takes {spec.text}"
     if spec.dtype.kind == "f" and values.dtype in _SCALABLE:
         if scaled:
             return
@@ -111,10 +133,6 @@ def _check_finite(what: str, values: AnyArray, where: str, remedy: str) -> None:
 
 def _frozen(values: AnyArray) -> AnyArray:
     """A read-only view, or a copy where the memory layout or byte order has to change."""
-    native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("=")).view()
+    native = np.asarray(values, dtype=values.dtype.newbyteorder("="), order="C").view()
     native.flags.writeable = False
     return native
-
-
-def _text(values: AnyArray) -> str:
-    return f"{values.dtype} [{', '.join(str(length) for length in values.shape)}]"

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from onnxsens.arrays import AnyArray, IntArray, TensorSpec
+from onnxsens.data.forms import Form, rows_fixed
 from onnxsens.data.preprocessing import Preprocessing
 
 
@@ -18,9 +19,10 @@ class Dataset:
     Args:
         inputs: by model input name, `[n, ...]`, read-only; integers stay integers until a batch is asked for.
         labels: `[n, ...]`, or None where the source has none.
-        specs: the model's inputs.
+        specs: the model's inputs that are fed.
         preprocessing: what is done to a batch.
         source: the kind of source, for messages, such as `npz`.
+        forms: how each input's samples become what it takes.
     """
 
     inputs: Mapping[str, AnyArray]
@@ -28,23 +30,57 @@ class Dataset:
     specs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing
     source: str
+    forms: dict[str, Form]
+
+    @cached_property
+    def _length(self) -> int:
+        return next(len(values) for values in self.inputs.values() if values.ndim)
 
     def __len__(self) -> int:
-        return len(self.inputs[self.specs[0].name])
+        return self._length
+
+    @property
+    def batched(self) -> bool:
+        """Whether any input has an axis of samples; without one, a run is a sample, and so are all of its outputs."""
+        return any(form.axis is not None for form in self.forms.values())
+
+    @cached_property
+    def rows(self) -> int | None:
+        """How long the model fixes the axis of samples; None where it leaves it free."""
+        return rows_fixed(self.specs, self.forms)
+
+    @property
+    def run_size(self) -> int | None:
+        """Samples of one run where that cannot be chosen: 1 where an input is a whole of its own for each sample."""
+        alone = any(form.axis is None and not form.once for form in self.forms.values())
+        return 1 if alone or not self.batched else self.rows
 
     @cached_property
     def _preprocessed(self) -> frozenset[str]:
         return self.preprocessing.targets(self.inputs, self.specs)
 
     def batch(self, indices: IntArray) -> dict[str, AnyArray]:
-        """The samples at `indices`, in that order, in the types that the model takes; new arrays."""
-        feeds = {}
-        for spec in self.specs:
-            values = self.inputs[spec.name][indices]
-            if spec.name in self._preprocessed and spec.dtype is not None:
-                values = self.preprocessing.apply(spec.name, values, spec.dtype)
-            feeds[spec.name] = values
-        return feeds
+        """The samples at `indices`, in that order, in the types and axes that the model takes.
+
+        Where an input is a whole of its own for each sample, `indices` must all be the same one.
+        """
+        return {spec.name: self._fed(spec, indices) for spec in self.specs}
+
+    def feed(self, indices: IntArray) -> dict[str, AnyArray]:
+        """What one run takes: as `batch`, filled up with its last sample where the model fixes the batch."""
+        missing = (self.rows or 0) - len(indices)
+        return self.batch(np.concatenate([indices, np.repeat(indices[-1:], missing)]) if missing > 0 else indices)
+
+    def _fed(self, spec: TensorSpec, indices: IntArray) -> AnyArray:
+        form = self.forms[spec.name]
+        stored = self.inputs[spec.name]
+        chosen = np.zeros(1, np.int64) if form.once else indices[:1] if form.axis is None else indices
+        values = stored.reshape(1)[chosen] if stored.ndim == 0 else stored[chosen]
+        if spec.name in self._preprocessed and spec.dtype is not None:
+            values = self.preprocessing.apply(spec.name, values, spec.dtype)
+        if form.axis is None:
+            return np.asarray(values[0], order="C")  # `ascontiguousarray` would make a number a vector
+        return np.asarray(np.moveaxis(values, 0, form.axis), order="C")
 
     def labels_at(self, indices: IntArray) -> AnyArray | None:
         """The labels at `indices`, in that order; None where there are none."""

@@ -73,7 +73,7 @@ class _Layout:
 
     @classmethod
     def of(cls, spec: TensorSpec) -> "_Layout":
-        if len(spec.shape) != 4:
+        if spec.shape is None or len(spec.shape) != 4:
             raise DataError(f"input '{spec.name}' is {spec.text}, which is no image; give samples as npz")
         _, second, third, last = spec.shape
         first_fits, last_fits = second in (1, 3), last in (1, 3)

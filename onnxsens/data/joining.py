@@ -31,7 +31,7 @@ def join(parts: Iterable[tuple[str, RawSamples]], where: str, limit: int) -> Raw
         if not columns:
             first = title
             columns = {name: [] for name in arrays}
-        for name in [*columns, *arrays]:
+        for name in dict.fromkeys([*columns, *arrays]):
             _check_alike(_what(name), (first, columns.get(name)), (title, arrays.get(name)))
         for name, values in arrays.items():
             columns[name].append(values)
@@ -39,7 +39,7 @@ def join(parts: Iterable[tuple[str, RawSamples]], where: str, limit: int) -> Raw
         check_size(size, limit, where)
     if not columns:
         raise DataError(f"{where} has 0 samples; give at least 1")
-    joined = {name: np.concatenate(column) for name, column in columns.items()}
+    joined = {name: np.concatenate(column) if column[0].ndim else column[0] for name, column in columns.items()}
     labels = joined.pop(None, None)
     return RawSamples({name: values for name, values in joined.items() if name is not None}, labels)
 
@@ -51,7 +51,12 @@ def _check_alike(what: str, first: tuple[str, list[AnyArray] | None], other: tup
         raise DataError(f"{has} has {what}, but {lacks} has none; give the same in all")
     if not column:
         return
-    ours, theirs = (f"{array.dtype} [n{''.join(f', {d}' for d in array.shape[1:])}]" for array in (column[0], values))
+    ours, theirs = (
+        f"{array.dtype} [{'n' if array.ndim else ''}{''.join(f', {d}' for d in array.shape[1:])}]"
+        for array in (column[0], values)
+    )
+    if column[0].ndim == 0 and values.ndim == 0 and column[0] != values:
+        raise DataError(f"{title} has {column[0]} for {what}, but {other_title} has {values}; give one number a sample")
     if ours != theirs:
         raise DataError(f"{title} has {what} as {ours}, but {other_title} as {theirs}; make them alike")
 

@@ -62,8 +62,9 @@ def _check_declared(members: Sequence[zipfile.ZipInfo], packed: int, limit: int,
     if not names:
         raise DataError(f"{where} holds no arrays; {_SAVE_AGAIN}")
     for name in names:
-        if "/" in name or "\\" in name:
-            raise DataError(f"{where} has a member {name!r}, which is a path; name arrays without slashes")
+        # Inputs may be called "a/b". Nothing is ever unpacked to disk; what looks like an attempt is no array of ours.
+        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+            raise DataError(f"{where} has a member {name!r}, which is a path; name arrays like the model's inputs")
         if not name.endswith(".npy"):
             raise DataError(f"{where} has a member {name!r}, which is not an array; {_SAVE_AGAIN}")
         if names.count(name) > 1:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onnxsens.arrays import TensorSpec
-from onnxsens.data.checks import fitting
+from onnxsens.data.checks import fitting, refuse_unfeedable
 from onnxsens.data.dataset import Dataset
 from onnxsens.data.preprocessing import Preprocessing
 from onnxsens.data.source import Source
@@ -46,15 +46,17 @@ def open_dataset(
         UsageError: preprocessing that applies to nothing, or a text that makes no sense.
         MissingPackageError: the source needs a package that is not installed.
     """
-    if not inputs:
+    if not any(one.presence != "default" for one in inputs):
         raise DataError(f"'{spec}' cannot be fed: the model has no inputs; give another model")
+    refuse_unfeedable(inputs)
     try:
         name, source = _source_of(spec)
         raw = source.read(spec, inputs, seeded(seed))
     except OSError as error:
         raise DataError(f"'{spec}' cannot be read: {error.strerror or error}; check path and permissions") from error
     fits = fitting(raw, inputs, preprocessing, f"'{spec}'")
-    return Dataset(fits.inputs, fits.labels, tuple(inputs), preprocessing, source=name)
+    samples = fits.samples
+    return Dataset(samples.inputs, samples.labels, fits.specs, preprocessing, source=name, forms=fits.forms)
 
 
 def _source_of(spec: str) -> tuple[str, Source]:

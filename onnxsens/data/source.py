@@ -71,26 +71,35 @@ def check_size(size: int, limit: int, where: str) -> None:
 
 
 def only_input(inputs: Sequence[TensorSpec], where: str, remedy: str) -> TensorSpec:
-    """The model's single input, for sources that cannot serve several."""
-    if len(inputs) != 1:
-        names = ", ".join(f"'{spec.name}'" for spec in inputs)
-        raise DataError(f"{where} can feed one input, but the model has {len(inputs)}: {names}; {remedy}")
-    return inputs[0]
+    """The model's single input, for sources that cannot serve several; those that need not be fed do not count."""
+    needed = needed_inputs(inputs)
+    if len(needed) != 1:
+        names = ", ".join(f"'{spec.name}'" for spec in needed)
+        raise DataError(f"{where} can feed one input, but the model has {len(needed)}: {names}; {remedy}")
+    return needed[0]
+
+
+def needed_inputs(inputs: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """Those that have to be fed; where there are none of these, those that may be without having a default."""
+    required = [spec for spec in inputs if spec.presence == "required"]
+    return required or [spec for spec in inputs if spec.presence == "optional"]
 
 
 def by_input(arrays: Mapping[str, AnyArray], inputs: Sequence[TensorSpec], where: str) -> RawSamples:
     """Tell inputs from labels among named arrays.
 
     `labels` are the labels, unless the model has an input of that name. With a single-input model the one other
-    array may have any name.
+    array may have any name. Optional inputs and those with a default may be left out.
     """
-    wanted = [spec.name for spec in inputs]
-    given = [name for name in arrays if name != LABELS or LABELS in wanted]
-    labels = None if LABELS in wanted else arrays.get(LABELS)
-    if len(wanted) == len(given) == 1:
-        return RawSamples({wanted[0]: arrays[given[0]]}, labels)
-    unknown = [name for name in given if name not in wanted]
-    missing = [name for name in wanted if name not in given]
+    known = {spec.name for spec in inputs}
+    needed = [spec.name for spec in needed_inputs(inputs)]
+    wanted = [spec.name for spec in inputs if spec.presence != "default"]
+    given = [name for name in arrays if name != LABELS or LABELS in known]
+    labels = None if LABELS in known else arrays.get(LABELS)
+    if len(needed) == len(given) == 1 and given[0] not in known:
+        return RawSamples({needed[0]: arrays[given[0]]}, labels)
+    unknown = [name for name in given if name not in known]
+    missing = [name for name in needed if name not in given]
     if unknown:
         raise DataError(
             f"{where} has {_quoted(unknown)}, which the model has no input for (its inputs: {_quoted(wanted)}); "
@@ -99,7 +108,7 @@ def by_input(arrays: Mapping[str, AnyArray], inputs: Sequence[TensorSpec], where
     if missing:
         has = _quoted(list(arrays)) or "nothing"
         raise DataError(f"{where} has no array for the model's {_quoted(missing)} (it has {has}); add it")
-    return RawSamples({name: arrays[name] for name in wanted}, labels)
+    return RawSamples({spec.name: arrays[spec.name] for spec in inputs if spec.name in given}, labels)
 
 
 def _quoted(names: Sequence[str]) -> str:

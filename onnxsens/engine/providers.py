@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from onnxsens.engine.runtime import one_line, runtime, silenced
 from onnxsens.errors import ProviderError
-from onnxsens.model.surgery import trivial_model
+from onnxsens.model.working import trivial_model
 from onnxsens.plugins import unknown
 
 CPU = "CPUExecutionProvider"

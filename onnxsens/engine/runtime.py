@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -41,9 +42,16 @@ def silenced() -> Iterator[None]:
                 os.close(copy)
 
 
-def one_line(error: BaseException) -> str:
-    """A native error's text on one line, without its codes, short enough to read."""
-    text = " ".join(str(error).split())
+LONGEST_ERROR = 4000  # names in a model may have megabytes, and patterns are slow on those
+
+# Where in its source a failure comes from: a path, a line and a C++ signature.
+SOURCE_PLACE = re.compile(r"/\S+\.(?:h|hpp|cc|cpp|cu):\d+ [^()]*\([^()]*(?:\([^()]*\)[^()]*)*\)(?: const)? ")
+
+
+def one_line(error: BaseException, longest: int | None = 300) -> str:
+    """A native error's text on one line, without its codes, short enough to read; whole where `longest` is None."""
+    text = " ".join(str(error).split())[:LONGEST_ERROR]
     if text.startswith("[ONNXRuntimeError] : "):
         text = text.split(" : ", 3)[-1]
-    return text[:300] or type(error).__name__
+    text = SOURCE_PLACE.sub("", text)
+    return text[:longest] or type(error).__name__

@@ -40,6 +40,7 @@ GOOD = npy_bytes(np.ones((3, 4), np.float32))
     [
         ([], "holds no arrays"),
         ([("../x.npy", GOOD)], "has a member '../x.npy', which is a path"),
+        ([("/x.npy", GOOD)], "has a member '/x.npy', which is a path"),
         ([("x.npy", GOOD), ("notes.txt", b"hi")], "has a member 'notes.txt', which is not an array"),
         ([("x.npy", b"hello")], "array 'x' is not a readable npy array"),
         ([("x.npy", GOOD[:-4])], "array 'x' is damaged: float32 [3, 4] takes 48 bytes, but there are 44"),
@@ -157,3 +158,11 @@ def test_a_folder_called_like_a_shard_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").mkdir()
     with pytest.raises(DataError, match=r"a.npz' is not a file"):
         open_dataset(str(tmp_path), [X])
+
+
+def test_names_of_inputs_may_have_slashes(tmp_path: Path) -> None:
+    arrays = {"net/x": np.ones((3, 4), np.float32), "net/y": np.zeros((3, 2), np.float32)}
+    np.savez(tmp_path / "d.npz", **arrays)
+    specs = [TensorSpec(name, values.dtype, ("N", values.shape[1])) for name, values in arrays.items()]
+    dataset = open_dataset(str(tmp_path / "d.npz"), specs)
+    np.testing.assert_array_equal(dataset.inputs["net/x"], arrays["net/x"])

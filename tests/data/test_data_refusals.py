@@ -60,11 +60,15 @@ MISFITS = {
     "no samples": ([X], {"x": ones(0, 1, 4)}, "has 0 samples; give at least 1"),
     "a number": ([X], {"x": np.float32(1)}, "has a single number for input 'x'"),
     "nan": ([X], {"x": with_nan()}, "input 'x' has 2 non-finite values (NaN or infinite); every metric would be NaN"),
-    "scalar input": ([TensorSpec("x", F32, ())], {"x": ones(3)}, "is a single number; it has no axis for samples"),
+    "scalar input": (
+        [TensorSpec("x", F32, ())],
+        {"x": ones(3, 2)},
+        "float32 [3, 2] for input 'x', but the model takes float32 []; save 1 dimension, the first of them the samples",
+    ),
     "strange input": (
         [TensorSpec("x", None, ("N",))],
         {"x": ones(3)},
-        "of unsupported type [N]; only numbers can be fed",
+        "of unsupported type [N]; only numbers can be fed that numpy has: export the model with float32 inputs",
     ),
     "objects": ([X], {"x": np.array([None])}, "array 'x' holds Python objects, which are never unpickled"),
 }
@@ -137,10 +141,10 @@ def test_a_text_that_leads_to_no_samples_is_refused(
 def test_random_samples_name_the_axis_that_needs_a_length() -> None:
     with pytest.raises(DataError, match=r"axis 1 of input 'b' is 'seq', of any length.*give --dim seq=LENGTH"):
         open_dataset("random:4", TWO)
-    with pytest.raises(DataError, match="axis 1 of input 'x' is of any length and has no name for --dim NAME=LENGTH"):
+    with pytest.raises(DataError, match="axis 1 of input 'x' is of any length and has no name; give --dim x:1=LENGTH"):
         open_dataset("random:4", [TensorSpec("x", F32, ("N", None))])
     with pytest.raises(DataError, match="only numbers can be drawn"):
-        open_dataset("random:4", [TensorSpec("x", None, ("N",))])
+        open_dataset("random:4", [TensorSpec("x", np.dtype(np.complex64), ("N",))])
 
 
 def test_a_model_without_inputs_cannot_be_fed() -> None:
