@@ -39,6 +39,12 @@ class CriterionContract:
             assert scores.shape == weight.shape
             assert np.isfinite(scores).all()
 
+    def test_what_is_zero_already_goes_first(self, criterion: Criterion) -> None:
+        """A level counts the zeros that were there; were others to go before them, it would zero too many."""
+        for weight in matrices():
+            scores = criterion.scores(weight)
+            assert (scores[weight == 0] == scores.min()).all()
+
     def test_it_scores_the_same_again_and_leaves_the_weight_as_it_is(self, criterion: Criterion) -> None:
         for weight in matrices():
             before = weight.copy()

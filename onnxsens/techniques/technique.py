@@ -3,14 +3,19 @@
 Knows matrices `[out, in]`, no operators, no models.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import ClassVar, Protocol
 
 import numpy as np
 
-from onnxsens.arrays import FloatArray
+from onnxsens.arrays import FloatArray, Mask
+from onnxsens.errors import UsageError
 from onnxsens.techniques.criteria import Criterion, criteria
 from onnxsens.techniques.patterns import Pattern, Ranked, patterns
+
+CONTROL = "random"
 
 
 class PreparedWeight(Protocol):
@@ -36,6 +41,9 @@ class Technique(Protocol):
     def prepare(self, weight: FloatArray) -> PreparedWeight:
         """Look at a weight `[out, in]` once."""
 
+    def once(self, weight: FloatArray, level: float) -> FloatArray:
+        """`prepare(weight).at(level)` in less memory."""
+
     def steps(self, size: int, level: float) -> int:
         """The integer that says what `level` does to a weight of `size` elements; equal steps, equal result.
 
@@ -52,14 +60,23 @@ class PrunedWeight:
 
     def at(self, level: float) -> FloatArray:
         """Zeros are +0.0: `w * mask` would leave -0.0, which compressors and some runtimes do not take for zero."""
-        if level == 0:
-            return self.dense.copy()
-        return np.where(self.ranked.mask(level), self.dense, np.float32(0))
+        return self.dense.copy(order="K") if level == 0 else masked(self.dense, self.ranked.mask(level))
+
+
+def masked(dense: FloatArray, mask: Mask) -> FloatArray:
+    """`dense` where `mask` is True, else +0.0; laid out in memory as `dense` is."""
+    values = dense.copy(order="K")
+    np.copyto(values, np.float32(0), where=~mask)
+    return values
 
 
 @dataclass(frozen=True)
 class Sparsity:
-    """Zero the elements that a criterion scores lowest, in the groups that a pattern allows."""
+    """Zero the elements that a criterion scores lowest, in the groups that a pattern allows.
+
+    Attributes:
+        criterion_name: with its seed, where it draws lots: `random@0`.
+    """
 
     criterion_name: str
     pattern_name: str
@@ -79,17 +96,43 @@ class Sparsity:
         """Score and rank once."""
         return PrunedWeight(weight, self.pattern.rank(self.criterion.scores(weight)))
 
+    def once(self, weight: FloatArray, level: float) -> FloatArray:
+        """The scores are gone before the new weight is made."""
+        if level == 0:
+            return weight.copy(order="K")
+        return masked(weight, self.pattern.rank(self.criterion.scores(weight)).mask(level))
+
     def steps(self, size: int, level: float) -> int:
         """The number of elements zeroed."""
         return self.pattern.zeros(size, level)
 
 
 def make_technique(spec: str) -> Sparsity:
-    """`magnitude`, or `criterion:pattern`.
+    """`criterion`, `criterion@seed` for one that draws lots, either with `:pattern`.
 
     Raises:
-        UsageError: no such criterion or pattern; the message lists them.
+        UsageError: no such criterion or pattern, and the message lists them; or a seed that is none.
     """
-    criterion, _, pattern = spec.partition(":")
+    named, _, pattern = spec.partition(":")
+    name, marked, seed = named.partition("@")
+    kind: Callable[..., Criterion] = criteria.get(name)
+    seeded = "seed" in signature(kind).parameters
+    if marked and not seeded:
+        raise UsageError(f"--technique '{spec}' has a seed, and {name} draws no lots; leave '@{seed}' out")
+    if marked and not (seed.isascii() and seed.isdecimal()):
+        raise UsageError(f"--technique '{spec}' has the seed '{seed}'; give a whole number, such as {name}@1")
+    number = int(seed or 0)
+    criterion = kind(seed=number) if seeded else kind()
     pattern = pattern or "unstructured"
-    return Sparsity(criterion, pattern, criteria.get(criterion)(), patterns.get(pattern)())
+    return Sparsity(f"{name}@{number}" if seeded else name, pattern, criterion, patterns.get(pattern)())
+
+
+def control_of(technique: Sparsity, seed: int) -> Sparsity:
+    """Random pruning in the same pattern: what a technique has to beat.
+
+    Raises:
+        UsageError: the technique is random itself.
+    """
+    if technique.criterion_name.startswith(f"{CONTROL}@"):
+        raise UsageError("the technique is random already, so there is nothing to compare it with; leave --control out")
+    return make_technique(f"{CONTROL}@{seed}:{technique.pattern_name}")

@@ -1,5 +1,10 @@
 """Masks and what they do to a weight."""
 
+import hashlib
+import struct
+import tracemalloc
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from onnxsens.errors import UsageError
-from onnxsens.techniques import make_technique
+from onnxsens.techniques import control_of, make_technique
 from onnxsens.techniques.contract import CriterionContract, PatternContract
 from onnxsens.techniques.criteria import Criterion, criteria
-from onnxsens.techniques.patterns import Pattern, patterns
+from onnxsens.techniques.patterns import Pattern, patterns, unstructured
 
 MATRICES = hnp.arrays(
     np.float32,
@@ -90,7 +95,14 @@ class TestDefectsOfOthersThatWeDoNotHave:
 
 @pytest.mark.parametrize(
     ("spec", "fragment"),
-    [("magnitud", "did you mean 'magnitude'"), ("magnitude:2to4", "unknown pattern '2to4'")],
+    [
+        ("magnitud", "did you mean 'magnitude'"),
+        ("magnitude:2to4", "unknown pattern '2to4'"),
+        ("magnitude@1", "magnitude draws no lots"),
+        ("random@-1", "has the seed '-1'"),
+        ("random@", "has the seed ''"),
+        ("random@²", "has the seed '²'"),
+    ],
 )
 def test_an_unknown_technique_is_answered_with_what_there_is(spec: str, fragment: str) -> None:
     with pytest.raises(UsageError, match=fragment):
@@ -99,6 +111,8 @@ def test_an_unknown_technique_is_answered_with_what_there_is(spec: str, fragment
 
 def test_a_name_makes_the_same_technique_again() -> None:
     assert make_technique(make_technique("magnitude").name) == make_technique("magnitude:unstructured")
+    assert make_technique("random").name == "random@0"
+    assert make_technique(make_technique("random@7").name) == make_technique("random@7:unstructured")
 
 
 class TestEveryCriterion(CriterionContract):
@@ -117,3 +131,75 @@ class TestEveryPattern(PatternContract):
 
 def test_magnitude_is_the_absolute_value() -> None:
     np.testing.assert_array_equal(criteria.get("magnitude")().scores(np.array([[-2.0, 1.0]], np.float32)), [[2, 1]])
+
+
+class TestRandom:
+    def test_scores_are_those_of_numpys_generator_for_seed_and_weight(self) -> None:
+        weight = np.array([[1.0, 0.0, -3.0]], np.float32)
+        content = hashlib.sha256(b"(1, 3)" + struct.pack("<3f", 1.0, 0.0, -3.0)).digest()
+        drawn = np.random.default_rng([5, *struct.unpack("<Q", content[:8])]).random((1, 3), dtype=np.float32)
+        expected = [[1 - drawn[0, 0], 0, 1 - drawn[0, 2]]]
+        np.testing.assert_array_equal(criteria.get("random")(seed=5).scores(weight), expected)
+
+    def test_another_seed_or_weight_draws_other_lots(self) -> None:
+        weight = np.random.default_rng(0).standard_normal((8, 8), dtype=np.float32)
+        first = make_technique("random@1").prepare(weight).at(0.5) == 0
+        assert np.array_equal(first, make_technique("random@1").prepare(weight.copy()).at(0.5) == 0)
+        assert not np.array_equal(first, make_technique("random@2").prepare(weight).at(0.5) == 0)
+        assert not np.array_equal(first, make_technique("random@1").prepare(weight * 2).at(0.5) == 0)
+
+    @given(MATRICES, LEVELS, LEVELS)
+    def test_a_level_means_zeros_in_all_and_masks_are_nested(
+        self, weight: np.ndarray, one: float, other: float
+    ) -> None:
+        low, high = sorted((one, other))
+        prepared = make_technique("random@3").prepare(weight)
+        milder, bolder = prepared.at(low), prepared.at(high)
+        assert (milder == 0).sum() == max((weight == 0).sum(), round(low * weight.size))
+        assert not ((milder == 0) & (bolder != 0)).any()
+
+    def test_it_is_the_control_of_every_technique_but_itself(self) -> None:
+        assert control_of(make_technique("magnitude"), 4).name == "random@4"
+        with pytest.raises(UsageError, match="is random already"):
+            control_of(make_technique("random@4"), 4)
+
+
+@pytest.fixture(params=[1, 3, 1024])
+def _strides(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Pieces so short that small matrices have many; bins that are kept, and that are not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unstructured, "PIECE", request.param)
+        patch.setattr(unstructured, "KEPT_BINS", 0 if request.param == 3 else 10**6)
+        yield
+
+
+def by_sorting(scores: np.ndarray, sparsity: float) -> np.ndarray:
+    """The definition: the first of a stable sort are zeroed."""
+    kept = np.ones(scores.size, dtype=bool)
+    kept[np.argsort(scores, axis=None, kind="stable")[: round(sparsity * scores.size)]] = False
+    return kept.reshape(scores.shape)
+
+
+@pytest.mark.usefixtures("_strides")
+class TestUnstructured:
+    @given(MATRICES, LEVELS)
+    def test_a_mask_is_that_of_a_stable_sort(self, scores: np.ndarray, level: float) -> None:
+        np.testing.assert_array_equal(unstructured.Unstructured().rank(scores).mask(level), by_sorting(scores, level))
+
+    def test_also_on_a_large_matrix_at_many_ranks(self) -> None:
+        rng = np.random.default_rng(0)
+        for scores in (rng.random((50, 100), dtype=np.float32), rng.integers(0, 9, (50, 100)).astype(np.float32)):
+            ranked = unstructured.Unstructured().rank(scores)
+            for zeros in (0, 1, 2, 3, 4, 1023, 1024, 1025, 1026, 2048, 2049, 4096, 4097, 4998, 4999, 5000):
+                np.testing.assert_array_equal(ranked.mask(zeros / 5000), by_sorting(scores, zeros / 5000))
+
+
+def test_masks_take_little_memory_beside_the_scores() -> None:
+    scores = np.random.default_rng(0).random((2000, 2000), dtype=np.float32)
+    tracemalloc.start()
+    try:
+        unstructured.Unstructured().rank(scores).mask(0.5)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.1 * scores.nbytes

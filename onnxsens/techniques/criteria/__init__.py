@@ -12,11 +12,14 @@ class Criterion(Protocol):
     """Says how much each element matters."""
 
     def scores(self, weight: FloatArray) -> FloatArray:
-        """`[out, in]` to `[out, in]`, finite; larger means keep."""
+        """`[out, in]` to `[out, in]`, finite; larger means keep, and what is zero already scores lowest."""
 
 
 criteria: Registry[type[Criterion]] = Registry(
     "criteria",
     "criterion",
-    {"magnitude": "onnxsens.techniques.criteria.magnitude:Magnitude"},
+    {
+        "magnitude": "onnxsens.techniques.criteria.magnitude:Magnitude",
+        "random": "onnxsens.techniques.criteria.random:Random",
+    },
 )

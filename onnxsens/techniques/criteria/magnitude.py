@@ -13,4 +13,5 @@ class Magnitude:
 
     def scores(self, weight: FloatArray) -> FloatArray:
         """`[out, in]`, at least 0, in weight units."""
-        return np.abs(weight)
+        # In the order of ranking: a weight that is a transposed view would be copied for that.
+        return np.abs(weight, order="C")
