@@ -3,7 +3,9 @@
 The stages of the command line, under the same names. Imported on first use, so that `import onnxsens` is quick.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,3 +62,17 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """The public names."""
     return __all__
+
+
+class _Package(ModuleType):
+    """`scan` and `plan` are functions for users, and rooms of the package.
+
+    Importing a room binds its name here; the function would be gone from then on.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

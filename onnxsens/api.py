@@ -10,12 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxsens.arrays import AnyArray
-from onnxsens.data import Preprocessing, open_dataset
-from onnxsens.engine import Change, Question, SplitName, measure_macs
-from onnxsens.errors import InputError, StorageError, UsageError
+from onnxsens.data import Preprocessing, open_dataset, with_dims
+from onnxsens.engine import (
+    Change,
+    ModelRunner,
+    Question,
+    Recipe,
+    SplitName,
+    choose_provider,
+    default_threads,
+    measure_macs,
+)
+from onnxsens.errors import DataError, ModelError, StorageError, UsageError
 from onnxsens.files import claim, sha256_of
 from onnxsens.model import load_model, take_inventory, write_model
+from onnxsens.model.interface import feedable
 from onnxsens.plan import (
     Goal,
     Plan,
@@ -30,11 +39,20 @@ from onnxsens.plan import (
 from onnxsens.plan.planner import TYPICAL_JOINT_RUNS, typical_levels
 from onnxsens.plan.verification import judge, refuse_noisy
 from onnxsens.results import Applied, Estimate, Inspection, ScanResult, Verification
-from onnxsens.runs import data_source, generator, open_run, prepare, refuse_foreign, repeat_dense
-from onnxsens.scan import Observer, Search, TopDown, tolerance
+from onnxsens.runs import (
+    chosen_weights,
+    data_source,
+    generator,
+    measure_control,
+    open_run,
+    refuse_foreign,
+    repeat_dense,
+)
+from onnxsens.scan import Observer, Point, Search, TopDown, tolerance
 from onnxsens.scan.store import FILE as STORE_FILE
+from onnxsens.techniques import control_of, make_technique
 from onnxsens.usercode import is_code
-from onnxsens.workbench import Options, Workbench, refuse_empty_holdout, with_dims
+from onnxsens.workbench import Options, Workbench, refuse_empty_holdout
 
 PLAN_FILE = "plan.json"
 PRUNED_FILE = "pruned.onnx"
@@ -42,19 +60,30 @@ STEP = 0.05
 RESOLUTION = 0.01
 
 
-def inspect(model_path: str | Path, dims: Mapping[str, int] | None = None) -> Inspection:
+def inspect(
+    model_path: str | Path, dims: Mapping[str, int] | None = None, custom_op_libs: Sequence[str] = ()
+) -> Inspection:
     """Find what can be pruned, and count MACs on one random sample.
 
     Raises:
         ModelError: it is no ONNX model, or there is nothing to prune.
     """
     model = load_model(model_path)
-    specs = with_dims(model.inputs, dims or {})
+    specs = with_dims(feedable(model.proto.graph), dims or {})
     inventory = take_inventory(model)
+    if not inventory.weights:
+        return Inspection(model, inventory, {}, "nothing to count")
     try:
-        feed: dict[str, AnyArray] = open_dataset("random:1", specs, Preprocessing()).batch(np.arange(1))
-        return Inspection(model, inventory, measure_macs(model, inventory, feed), "of one random sample")
-    except InputError as error:
+        dataset = open_dataset("random:1", specs, Preprocessing())
+        cpu = choose_provider("cpu")
+        recipe = Recipe(cpu.name, default_threads(), dataset.run_size or 1)
+        runner = ModelRunner(model, inventory, dataset, cpu, recipe, custom_op_libs)
+        try:
+            runner.load()
+            return Inspection(model, inventory, measure_macs(runner, np.arange(1)), "of one random sample")
+        finally:
+            runner.close()
+    except (DataError, ModelError) as error:
         return Inspection(model, inventory, {}, f"unknown: {error}")
 
 
@@ -65,14 +94,20 @@ def scan(
     searches: Mapping[str, Search],
     tolerances: Mapping[str, float] | None = None,
     observer: Observer | None = None,
+    *,
+    control: bool = False,
+    weights: Sequence[str] = (),
 ) -> ScanResult:
     """Measure curves into `folder/scan.db`; what is there already is not measured again.
 
     Args:
         searches: by name; each is run on every weight.
         tolerances: metric to tolerance, at most one; searches look for levels within it.
+        control: measure random pruning at the same levels too.
+        weights: patterns of names (`*` stands for anything) of the only weights to scan; all where there are none.
 
     Raises:
+        GoalError: the tolerance is less than two runs of the dense model differ by.
         OnnxsensError: as its parts do.
     """
     tolerances = dict(tolerances or {})
@@ -83,20 +118,40 @@ def scan(
         if search.needs_tolerance and metric is None:
             raise UsageError(f"{name} needs a tolerance; give --tolerance METRIC=X, or use sweet-spotter or grid")
     if metric:
+        if options.search_metric not in (None, metric):
+            raise UsageError(f"searches look at one metric: --search-metric {options.search_metric} has to be left out")
         options = replace(options, search_metric=metric)
+    chance = control_of(make_technique(options.technique), options.seed) if control else None
     with Workbench(model_path, options, observer=observer) as bench:
-        scanner = prepare(bench, folder)
-        accepts = tolerance(tolerances[metric]) if metric else None
-        effects = scanner.look_for_effects()
-        bench.observer.stage("scan", len(scanner.weights) * sum(search.most for search in searches.values()))
+        chosen = chosen_weights(bench.inventory, weights)
+        store = open_run(bench, folder)
+        scanner = bench.scanner(store)
+        noise = repeat_dense(bench, scanner)
+        limit = tolerances[metric] if metric else None
+        refuse_noisy(noise, Goal({} if limit is None else {bench.search_metric: limit}))
+        accepts = None if limit is None else tolerance(limit)
+        effects = scanner.look_for_effects(chosen)
+        live = [weight for weight in chosen if effects[weight.name] == "effective"]
+        bench.observer.stage("scan", len(live) * sum(search.most for search in searches.values()))
         picks = {
-            name: {
-                weight.name: scanner.search(weight, search, accepts, bench.search_metric) for weight in scanner.weights
-            }
+            name: {weight.name: scanner.search(weight, search, accepts, bench.search_metric) for weight in live}
             for name, search in searches.items()
         }
+        failures = scanner.failures()
+        controls: list[Point] = []
+        if chance:
+            random = bench.scanner(store, chance)
+            controls = measure_control(random, scanner.levels())
+            failures = {name: f"random pruning: {text}" for name, text in random.failures().items()} | failures
         return ScanResult(
-            scanner.points(), picks, effects, scanner.failures(), bench.search_metric, tolerances.get(metric or "")
+            scanner.levels(),
+            picks,
+            effects,
+            failures,
+            bench.inventory.skipped,
+            bench.search_metric,
+            limit,
+            controls,
         )
 
 
@@ -207,10 +262,7 @@ def apply(
     inventory = take_inventory(model)
     changed = planned_weights(made, model, inventory, by_name=by_name)
     write_model(model, changed, out)
-    zeros = sum(
-        weight.zeros if weight.name not in changed else int((changed[weight.name] == 0).sum())
-        for weight in inventory.weights
-    )
+    zeros = sum(changed.zeros(weight.name) if weight.name in changed else weight.zeros for weight in inventory.weights)
     return Applied(out, sorted(changed), zeros, inventory.planned_parameters)
 
 
@@ -273,6 +325,7 @@ def estimate(
     levels: int = 0,
     step: float = STEP,
     resolution: float = RESOLUTION,
+    weights: Sequence[str] = (),
 ) -> Estimate:
     """What a run would take from scratch, by the time of a few dense samples; nothing is written.
 
@@ -281,16 +334,17 @@ def estimate(
     Args:
         goal: of the plan that is to be made; None for a scan alone.
         levels: of a scan alone: how many levels each weight is measured at.
+        weights: of a scan alone: patterns of the names of the only ones to scan.
     """
     TopDown(step, resolution)  # refuses what makes no sense
     with Workbench(model_path, options, tuple(goal.max_drop) if goal else ()) as bench:
-        weights = len(bench.inventory.weights)
+        count = len(chosen_weights(bench.inventory, weights))
         joint_runs = 0
         if goal:
             refuse_empty_holdout(bench)
             refuse_undecidable(bench.metrics, bench.binary, goal, bench.sizes["holdout"], options.holdout)
             joint_runs = TYPICAL_JOINT_RUNS
             levels = typical_levels(step, resolution)
-        points = weights * levels
+        points = count * levels
         samples = points * min(options.scan_samples, bench.sizes["search"]) + joint_runs * bench.sizes["search"]
-        return Estimate(weights, points, joint_runs, samples * bench.seconds_per_sample)
+        return Estimate(count, points, joint_runs, samples * bench.seconds_per_sample)

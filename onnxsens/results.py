@@ -1,10 +1,12 @@
 """What the stages give back: records, for the report, for `--json`, for people who call the library."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxsens.model import Inventory, Model
+from onnxsens.engine import Effect
+from onnxsens.model import Inventory, Model, Skipped
 from onnxsens.plan.verification import Verdict
 from onnxsens.scan import Pick, Point
 
@@ -26,20 +28,42 @@ class Inspection:
 
 @dataclass(frozen=True)
 class ScanResult:
-    """Points of a scan, and what each search picked, by search and weight.
+    """What a scan was asked and what each search picked, by search and weight.
 
     Attributes:
-        effects: whether zeroing a whole weight changes any output.
+        points: every level that was asked for, by weight and level; what it comes to is in the point.
+        picks: only of weights that change an output; of others nothing is known.
+        effects: what zeroing a whole weight does to the outputs, by weight in graph order.
         failures: weights with a point that could not be measured, and why.
+        skipped: stored parameters that are no weights to the scan, with the reason.
         tolerance: on the search metric; None where searches ran without one.
+        control: random pruning at the same levels, save those that leave it nothing to choose; empty unless asked for.
     """
 
     points: Sequence[Point]
     picks: Mapping[str, Mapping[str, Pick]]
-    effects: Mapping[str, bool]
+    effects: Mapping[str, Effect]
     failures: Mapping[str, str]
+    skipped: Sequence[Skipped]
     search_metric: str
     tolerance: float | None
+    control: Sequence[Point] = ()
+
+    @property
+    def no_better_than_random(self) -> list[str]:
+        """Weights on which random pruning costs no more: by the mean drop over the levels measured for both."""
+        drops = {(point.weight, point.asked): point.observed(self.search_metric).drop for point in self.points}
+        found = []
+        for weight in self.effects:
+            pairs = [
+                (drops[weight, point.asked], point.observed(self.search_metric).drop)
+                for point in self.control
+                if point.weight == weight
+            ]
+            pairs = [pair for pair in pairs if not any(map(math.isnan, pair))]
+            if pairs and sum(random for _, random in pairs) <= sum(chosen for chosen, _ in pairs):
+                found.append(weight)
+        return found
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import numpy as np
 
 from onnxsens.errors import MetricError, StorageError, UsageError
 from onnxsens.files import claim, prepare_directory, sha256_of
+from onnxsens.model import Inventory, Weight
 from onnxsens.plan.planfile import DataSource, Generator
-from onnxsens.scan import Scanner, Store
+from onnxsens.scan import Point, Scanner, Store
 from onnxsens.scan.settings import read_settings
 from onnxsens.usercode import is_code
 from onnxsens.workbench import Options, Workbench, runtime_version
@@ -34,7 +37,11 @@ def refuse_foreign(folder: Path, names: Sequence[str], written: Mapping[str, str
 
 
 def resumed_options(
-    folder: Path, model: Path | None, data: str | None, goal_metrics: tuple[str, ...]
+    folder: Path,
+    model: Path | None,
+    data: str | None,
+    goal_metrics: tuple[str, ...],
+    custom_op_libs: tuple[str, ...] = (),
 ) -> tuple[Path, Options]:
     """Model and options of the run in `folder`, or what is given instead.
 
@@ -49,18 +56,14 @@ def resumed_options(
         options = replace(options, data=data)
     elif is_code(options.data):
         raise UsageError(f"the run's samples come from code, '{options.data}'; name it again with --data")
+    if options.custom_op_libs and not custom_op_libs:
+        raise UsageError(f"the run's operators come from '{options.custom_op_libs[0]}'; name it with --custom-op-lib")
+    options = replace(options, custom_op_libs=custom_op_libs)
     named = [metric for metric in (*options.metrics, options.search_metric or "") if metric not in goal_metrics]
     code = next((metric for metric in named if is_code(metric)), None)
     if code is not None:
         raise UsageError(f"the run's metric '{code}' is code; run 'onnxsens auto' again and name it with --metric")
     return path, options
-
-
-def prepare(bench: Workbench, folder: Path) -> Scanner:
-    """The run folder opened, and a scanner over it."""
-    scanner = bench.scanner(open_run(bench, folder))
-    repeat_dense(bench, scanner)
-    return scanner
 
 
 def open_run(bench: Workbench, folder: Path) -> Store:
@@ -107,3 +110,37 @@ def data_source(bench: Workbench, scanner: Scanner) -> DataSource:
         seed=bench.options.seed,
         scan_samples=scanner.samples_taken,
     )
+
+
+def chosen_weights(inventory: Inventory, patterns: Sequence[str]) -> list[Weight]:
+    """The weights whose name fits one of the patterns, in graph order; all where there is no pattern.
+
+    Raises:
+        UsageError: a pattern fits no weight.
+    """
+    names = [weight.name for weight in inventory.weights]
+    for pattern in patterns:
+        if not any(fits(name, pattern) for name in names):
+            near = get_close_matches(pattern, names, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "'onnxsens inspect' lists them"
+            raise UsageError(f"--weights '{pattern}' fits no weight of the model; {hint}")
+    return [
+        weight
+        for weight in inventory.weights
+        if not patterns or any(fits(weight.name, pattern) for pattern in patterns)
+    ]
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether it is the pattern itself, brackets and all, or one that the pattern stands for."""
+    return name == pattern or fnmatchcase(name, pattern)
+
+
+def measure_control(random: Scanner, points: Sequence[Point]) -> list[Point]:
+    """Random pruning at the levels of these points, but for those at which nothing or everything goes."""
+    weight = random.inventory.weight
+    telling = [point for point in points if weight(point.weight).zeros < point.zeros < point.size]
+    random.observer.stage("control", len({(point.weight, point.zeros) for point in telling}))
+    for point in telling:
+        random.point(weight(point.weight), point.asked)
+    return random.levels()

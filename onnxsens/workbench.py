@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxsens.arrays import IntArray, TensorSpec
-from onnxsens.data import Dataset, Preprocessing, Split, open_dataset, split
+from onnxsens.arrays import IntArray
+from onnxsens.data import Dataset, Preprocessing, Split, open_dataset, split, with_dims
 from onnxsens.engine import (
     Evaluator,
     ModelRunner,
@@ -27,14 +27,14 @@ from onnxsens.engine import (
     SplitName,
     choose_provider,
     default_threads,
-    fixed_batch,
     measure_macs,
 )
-from onnxsens.engine.reference import compare, gather, refuse_unusable
+from onnxsens.engine.reference import compare, gather, joined, refuse_unusable
 from onnxsens.errors import DataError, InputError, MetricError, ModelError, UsageError
+from onnxsens.files import sha256_of
 from onnxsens.metrics import Batch, Metric, Outlook, check, look_at, make_metric
-from onnxsens.model import Inventory, Model, load_model, take_inventory
-from onnxsens.plugins import unknown
+from onnxsens.model import Inventory, Model, load_model, refuse_empty, take_inventory
+from onnxsens.model.interface import feedable
 from onnxsens.scan import Nobody, Observer, Scanner, Store
 from onnxsens.techniques import Technique, make_technique
 
@@ -48,10 +48,11 @@ class Options:
 
     Attributes:
         data: spec of a data source.
-        dims: lengths for dynamic axes, by name.
+        dims: lengths for dynamic axes, by name, or by `INPUT:AXIS` where they have none.
         metrics: asked for beside the goal's; the default one where there are none at all.
         search_metric: what tolerances are on; None lets the outputs decide.
         threads: None takes all cores.
+        custom_op_libs: libraries of custom operators that sessions need. Native code: never taken from a store.
     """
 
     data: str
@@ -70,6 +71,7 @@ class Options:
     threads: int | None = None
     technique: str = "magnitude"
     scan_samples: int = DEFAULT_SCAN_SAMPLES
+    custom_op_libs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value in (("batch-size", self.batch_size), ("scan-samples", self.scan_samples)):
@@ -88,27 +90,10 @@ class Options:
             InputError: they were written by something else.
         """
         try:
-            return cls(**dict(settings) | {"metrics": tuple(settings["metrics"])})
-        except (TypeError, KeyError) as error:
+            lists = {name: tuple(settings[name]) for name in ("metrics", "custom_op_libs") if name in settings}
+            return cls(**dict(settings) | lists)
+        except TypeError as error:
             raise InputError(f"the run's settings are not ours: {error}; make a new run") from error
-
-
-def with_dims(specs: tuple[TensorSpec, ...], dims: Mapping[str, int]) -> tuple[TensorSpec, ...]:
-    """Dynamic axes given a length by name.
-
-    Raises:
-        UsageError: no input has such an axis, or a length is below 1.
-    """
-    names = sorted({dim for spec in specs for dim in spec.shape if isinstance(dim, str)})
-    for name, length in dims.items():
-        if name not in names:
-            raise UsageError(unknown("dynamic axis", name, names))
-        if length < 1:
-            raise UsageError(f"--dim {name}={length} is not a length; give 1 or more")
-    return tuple(
-        replace(spec, shape=tuple(dims.get(dim, dim) if isinstance(dim, str) else dim for dim in spec.shape))
-        for spec in specs
-    )
 
 
 class Workbench:
@@ -142,9 +127,13 @@ class Workbench:
         search = make_metric(options.search_metric) if options.search_metric else None
         self.model: Model = load_model(model_path)
         self.inventory: Inventory = take_inventory(self.model)
+        refuse_empty(self.model, self.inventory)
+        for note in self.inventory.notes:
+            self.observer.note(note)
         preprocessing = Preprocessing.parse(options.scale, options.mean, options.std)
-        specs = with_dims(self.model.inputs, options.dims)
+        specs = with_dims(feedable(self.model.proto.graph), options.dims)
         self.dataset: Dataset = open_dataset(options.data, specs, preprocessing, seed=options.seed)
+        refuse_fed_weights(self.dataset, self.inventory)
         everything = Split(np.arange(len(self.dataset)), np.arange(0), options.seed)
         self.split: Split = (
             everything if whole or options.holdout == 0 else split(len(self.dataset), options.holdout, options.seed)
@@ -153,11 +142,16 @@ class Workbench:
         self.recipe = Recipe(
             self.provider.name,
             options.threads or default_threads(),
-            fixed_batch(self.model) or min(options.batch_size, len(self.dataset)),
+            self.dataset.run_size or min(options.batch_size, len(self.dataset)),
         )
         try:
             self._runner = ModelRunner(
-                self.model, {weight.name for weight in self.inventory.weights}, self.dataset, self.provider, self.recipe
+                self.model,
+                self.inventory,
+                self.dataset,
+                self.provider,
+                self.recipe,
+                options.custom_op_libs,
             )
             self._closing.callback(self._runner.close)
             self._read_outputs(asked, search)
@@ -179,12 +173,22 @@ class Workbench:
         started = time.perf_counter()
         parts = list(self._runner.outputs({}, chosen))
         self.seconds_per_sample = (time.perf_counter() - started) / len(chosen)
-        if not parts[0]:
+        for note in self._runner.notes:
+            self.observer.note(note)
+        found = joined(parts)
+        order = [spec.name for spec in self.model.outputs if spec.name in found]
+        varying = [name for name in parts[0] if name not in found and all(name in part for part in parts)]
+        if varying:
+            shapes = sorted({part[varying[0]].shape[1:] for part in parts})
+            self.observer.note(
+                f"output '{varying[0]}' is left out: it is {list(shapes[0])} for some samples, {list(shapes[1])} for "
+                "others, and metrics compare equal shapes"
+            )
+        if not order:
             raise ModelError(
                 f"'{self.model.path.name}' has no output whose first axis is the batch; its samples cannot be compared"
             )
-        order = [spec.name for spec in self.model.outputs if spec.name in parts[0]]
-        outputs = {name: np.concatenate([part[name] for part in parts]) for name in order}
+        outputs = {name: found[name] for name in order}
         labels = self.dataset.labels_at(chosen)
         classes = [*asked, *([search] if search else [])]
         self.outlook: Outlook = look_at(outputs, labels, classes, self.options.output, self.options.class_axis)
@@ -209,7 +213,7 @@ class Workbench:
 
     def _telling_samples(self) -> IntArray:
         """A batch, with the samples that hold the smallest and the largest label, so that every label is checked."""
-        first = self.split.search[: self.recipe.batch_size]
+        first = self.split.search[: self.options.batch_size]
         labels = self.dataset.labels
         if labels is None or labels.ndim == 0 or labels.size == 0:
             return first
@@ -219,9 +223,9 @@ class Workbench:
 
     @cached_property
     def macs(self) -> dict[str, int] | None:
-        """MACs per sample of every weight; None where an intermediate tensor cannot be had."""
+        """MACs per sample of every weight; None where the model does not run unoptimised on the CPU."""
         try:
-            return measure_macs(self.model, self.inventory, self._runner.feed(self.split.search[:1]))
+            return measure_macs(self._runner, self.split.search[:1])
         except ModelError as error:
             self.observer.note(f"MACs are unknown: {error}")
             return None
@@ -245,7 +249,14 @@ class Workbench:
             "onnx": version("onnx"),
             "numpy": np.__version__,
             **{name: str(value) for name, value in self.recipe.as_dict().items()},
+            **self._libraries,
         }
+
+    @cached_property
+    def _libraries(self) -> dict[str, str]:
+        """The libraries of custom operators by what is in them; nothing where there are none."""
+        digests = ",".join(sha256_of(Path(library)) for library in self.options.custom_op_libs)
+        return {"custom_op_libs": digests} if digests else {}
 
     def open_store(self, folder: Path) -> Store:
         """The run folder's store, made by or fitting this workbench."""
@@ -259,13 +270,13 @@ class Workbench:
         store.claim_metrics({name: metric.source_digest for name, metric in self.metrics.items()})
         return store
 
-    def scanner(self, store: Store) -> Scanner:
-        """Points from the store, else from the engine."""
+    def scanner(self, store: Store, technique: Technique | None = None) -> Scanner:
+        """Points from the store, else from the engine; of the technique in the options, or of another one."""
         return Scanner(
             store,
             self.evaluator,
             self.inventory,
-            self.technique,
+            technique or self.technique,
             list(self.metrics),
             self.options.scan_samples,
             self.sizes,
@@ -281,6 +292,18 @@ class Workbench:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def refuse_fed_weights(dataset: Dataset, inventory: Inventory) -> None:
+    """The data may replace an initializer that the model lists as an input, but not one that is to be pruned.
+
+    Raises:
+        DataError: it does.
+    """
+    weights = {weight.name for weight in inventory.weights}
+    for spec in dataset.specs:
+        if spec.name in weights:
+            raise DataError(f"the data has an array for '{spec.name}', a weight that is to be pruned; leave it out")
 
 
 def gives_zero_or_one(metric: Metric, batch: Batch) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from onnxsens.engine import Answer, Measurement, Question
+from onnxsens.engine import Answer, Effect, Measurement, Question
 
 
 class KnownCurves:
@@ -43,8 +43,8 @@ class KnownCurves:
             self.name,
         )
 
-    def has_effect(self, weight: str, samples: int) -> bool:
-        return True
+    def effect(self, weight: str, samples: int) -> Effect:
+        return "effective"
 
     def close(self) -> None:
         pass

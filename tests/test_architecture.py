@@ -129,3 +129,11 @@ def test_public_names_are_sorted_and_there() -> None:
         assert getattr(onnxsens, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'scann'"):
         _ = onnxsens.scann
+
+
+def test_a_stage_stays_a_function_when_the_room_of_its_name_is_imported() -> None:
+    code = (
+        "import onnxsens, onnxsens.scan.points, onnxsens.plan; print(callable(onnxsens.scan), callable(onnxsens.plan))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"

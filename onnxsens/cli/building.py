@@ -9,9 +9,11 @@ from onnxsens.scan import Grid, Search, SweetSpotter, TopDown, searches
 from onnxsens.workbench import Options
 
 
-def build_options(*, dims: Sequence[str] = (), metrics: Sequence[str] = (), **rest: Any) -> Options:
+def build_options(
+    *, dims: Sequence[str] = (), metrics: Sequence[str] = (), custom_op_libs: Sequence[str] = (), **rest: Any
+) -> Options:
     """The options record; every other option has the name of its field."""
-    return Options(dims=parse_dims(dims), metrics=tuple(metrics), **rest)
+    return Options(dims=parse_dims(dims), metrics=tuple(metrics), custom_op_libs=tuple(custom_op_libs), **rest)
 
 
 def build_searches(

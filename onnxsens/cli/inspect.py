@@ -5,25 +5,26 @@ from pathlib import Path
 
 import click
 
-from onnxsens.cli.options import model_argument, parse_dims
+from onnxsens.cli.options import custom_op_option, dim_option, model_argument, parse_dims
 from onnxsens.cli.shell import Shell, shared
 
 
 @click.command("inspect", epilog="Example: onnxsens inspect models/fashion_cnn.onnx --sort macs")
 @model_argument
-@click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Length of a dynamic axis. Repeatable.")
+@dim_option
+@custom_op_option
 @click.option(
     "--sort",
-    type=click.Choice(["graph", "name", "size", "macs"]),
+    type=click.Choice(["graph", "name", "size", "macs", "sparsity"]),
     default="graph",
     show_default=True,
-    help="Order of the weights.",
+    help="Order of the rows; the largest first.",
 )
 @shared
-def command(shell: Shell, model: Path, dims: Sequence[str], sort: str) -> None:
+def command(shell: Shell, model: Path, dims: Sequence[str], custom_op_libs: Sequence[str], sort: str) -> None:
     """Show which weights of MODEL can be pruned, what is left alone and why, and that nothing is missing."""
     from onnxsens.api import inspect
-    from onnxsens.report import documents, terminal
+    from onnxsens.report import documents, inventory
 
-    result = inspect(model, parse_dims(dims))
-    shell.result(terminal.inspection(result, sort), documents.inspection(result))
+    result = inspect(model, parse_dims(dims), custom_op_libs)
+    shell.result(inventory.inspection(result, sort), documents.inspection(result))

@@ -26,11 +26,26 @@ def stacked(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
 
 model_argument = click.argument("model", type=PATH)
 
+dim_option = click.option(
+    "--dim",
+    "dims",
+    multiple=True,
+    metavar="NAME=N",
+    help="Length of a dynamic axis; INPUT:AXIS=N for one without name, counted from 0. Repeatable.",
+)
+custom_op_option = click.option(
+    "--custom-op-lib",
+    "custom_op_libs",
+    multiple=True,
+    metavar="FILE",
+    help="Library with the model's custom operators; it is run. Repeatable.",
+)
+
 preprocessing_options = stacked(
     click.option("--scale", type=float, metavar="X", help="Divide inputs by X first; 255 for uint8 images."),
     click.option("--mean", metavar="X[,X...]", help="Then subtract this, one number or one a channel."),
     click.option("--std", metavar="X[,X...]", help="Then divide by this, one number or one a channel."),
-    click.option("--dim", "dims", multiple=True, metavar="NAME=N", help="Length of a dynamic axis. Repeatable."),
+    dim_option,
 )
 
 engine_options = stacked(
@@ -48,6 +63,7 @@ engine_options = stacked(
     ),
     click.option("--batch-size", type=int, default=32, show_default=True, metavar="N", help="Samples of one run."),
     click.option("--threads", type=int, metavar="N", help="Threads of a run.  [default: all cores]"),
+    custom_op_option,
 )
 
 measuring_options = stacked(
@@ -118,7 +134,7 @@ def run_folder_option() -> Callable[[Command], Command]:
 
 
 def parse_dims(texts: Sequence[str]) -> dict[str, int]:
-    """`NAME=N`, repeated.
+    """`NAME=N` or `INPUT:AXIS=N`, repeated.
 
     Raises:
         UsageError: one is not of that form.
@@ -126,8 +142,8 @@ def parse_dims(texts: Sequence[str]) -> dict[str, int]:
     dims = {}
     for text in texts:
         name, separator, number = text.rpartition("=")
-        if not (separator and name and number.isdecimal()):
-            raise UsageError(f"--dim '{text}' is not NAME=N; write for example --dim seq=128")
+        if not (separator and name and number.isdecimal() and len(number) < 19):
+            raise UsageError(f"--dim '{text[:60]}' is not NAME=N; write for example --dim seq=128")
         dims[name] = int(number)
     return dims
 

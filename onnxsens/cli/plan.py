@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from onnxsens.cli.options import PATH, data_option, goal_options, parse_confidence, search_options
+from onnxsens.cli.options import PATH, custom_op_option, data_option, goal_options, parse_confidence, search_options
 from onnxsens.cli.shell import Shell, shared
 
 
@@ -15,6 +15,7 @@ from onnxsens.cli.shell import Shell, shared
 @data_option(required=False)
 @goal_options
 @search_options
+@custom_op_option
 @shared
 def command(
     shell: Shell,
@@ -26,11 +27,13 @@ def command(
     confidence: str,
     step: float,
     resolution: float,
+    custom_op_libs: Sequence[str],
 ) -> None:
     """Choose a level for every weight from the measurements in RUN, and write RUN/plan.json.
 
     Model, data and settings are those of the run; what the goal still asks for is measured. Code of your own is
-    only run where you name it: give --data again for a run on FILE.py:FUNCTION.
+    only run where you name it: give --data again for a run on FILE.py:FUNCTION, and --custom-op-lib for a run
+    that had it.
     """
     from onnxsens.api import PRUNED_FILE, plan
     from onnxsens.cli.ending import finish_plan
@@ -39,7 +42,7 @@ def command(
     from onnxsens.runs import resumed_options
 
     goal = Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence))
-    path, options = resumed_options(run, model, data, tuple(goal.max_drop))
+    path, options = resumed_options(run, model, data, tuple(goal.max_drop), tuple(custom_op_libs))
     shell.saved = run
     with Progress(shell) as progress:
         made = plan(path, options, run, goal, progress, step=step, resolution=resolution)

@@ -32,6 +32,8 @@ from onnxsens.cli.shell import Shell, shared
 )
 @click.option("--levels", metavar="S[,S...]", help="Levels of the grid.  [default: 0.1 to 0.9]")
 @click.option("--tolerance", multiple=True, metavar="METRIC=X", help="What one weight may lose; searches look for it.")
+@click.option("--control", is_flag=True, help="Measure random pruning at the same levels too.")
+@click.option("--weights", multiple=True, metavar="PATTERN", help="Scan only weights of such names (* is anything).")
 @search_options
 @measuring_options
 @preprocessing_options
@@ -45,8 +47,10 @@ def command(
     searches: Sequence[str],
     levels: str | None,
     tolerance: Sequence[str],
+    control: bool,
     step: float,
     resolution: float,
+    weights: Sequence[str],
     dry_run: bool,
     **options: Any,
 ) -> None:
@@ -59,18 +63,19 @@ def command(
     from onnxsens.cli.progress import Progress
     from onnxsens.errors import IncompleteError
     from onnxsens.plan.goal import parse_limits
-    from onnxsens.report import documents, terminal
+    from onnxsens.report import curves, documents, terminal
 
     chosen = build_searches(searches, parse_levels(levels) if levels else None, step, resolution)
     settings = build_options(**options)
     limits = parse_limits(tolerance, "--tolerance")
     if dry_run:
-        expected = estimate(model, settings, levels=sum(search.most for search in chosen.values()))
+        most = sum(search.most for search in chosen.values())
+        expected = estimate(model, settings, levels=2 * most if control else most, weights=weights)
         shell.result(terminal.estimate(expected), documents.record(expected))
         return
     shell.saved = folder
     with Progress(shell) as progress:
-        result = scan(model, settings, folder, chosen, limits, progress)
-    shell.result(terminal.scan(result), documents.scan(result))
+        result = scan(model, settings, folder, chosen, limits, progress, control=control, weights=weights)
+    shell.result(curves.scan(result), documents.scan(result))
     if result.failures:
         raise IncompleteError(f"{len(result.failures)} weights have points that could not be measured; see the table")

@@ -10,6 +10,11 @@ from typing import Literal, Protocol
 from onnxsens.arrays import Float64Array
 
 SplitName = Literal["search", "holdout"]
+
+# Whether a weight matters to the outputs on some samples: zeroing all of it changes what the metrics read; changes
+# other outputs only; its operators run, and yet no output changes; or none of them runs that an output depends on. Of
+# all but the first nothing is learnt by pruning them.
+Effect = Literal["effective", "other outputs", "no effect", "not executed"]
 DENSE = "dense"
 
 
@@ -116,11 +121,12 @@ class Evaluator(Protocol):
     def answer(self, question: Question) -> Answer:
         """Measure. A metric that fails, or a variant that cannot run, is in the answer and not an exception."""
 
-    def has_effect(self, weight: str, samples: int) -> bool:
-        """The canary: whether zeroing the whole weight changes any output on the first `samples` of the search split.
+    def effect(self, weight: str, samples: int) -> Effect:
+        """The canary: what zeroing the whole weight does to the outputs on the first `samples` of the search split.
 
         Raises:
             EngineBugError: a freshly saved model says otherwise than this evaluator.
+            ModelError: it cannot be found out whether the weight's operators run.
         """
 
     def close(self) -> None:

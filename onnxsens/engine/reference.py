@@ -9,21 +9,21 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from onnxsens.arrays import AnyArray, Float64Array, FloatArray, IntArray
+from onnxsens.arrays import AnyArray, Float64Array, IntArray
 from onnxsens.data import Split
-from onnxsens.engine.questions import Answer, Change, Measurement, Question, SplitName
+from onnxsens.engine.executions import TooManyExecutionsError
+from onnxsens.engine.questions import Answer, Change, Effect, Measurement, Question, SplitName
 from onnxsens.engine.runner import ModelRunner, Outputs
+from onnxsens.engine.shapes import executed_weights
 from onnxsens.errors import EngineBugError, MetricError, ModelError
 from onnxsens.metrics import Batch, Metric, PerSampleMetric, Reading, WholeSetMetric, drop
-from onnxsens.model import Inventory
+from onnxsens.model import Inventory, dense_matrix, stored_values
 from onnxsens.techniques import PreparedWeight, Technique, make_technique
 
 # Ranked weights are kept up to this many elements, so that the levels of one weight share one sorting.
 KEPT_ELEMENTS = 2**25
 BOOTSTRAP_DRAWS = 1000
 BOOTSTRAP_SEED = 20260101
-
-Evidence = Float64Array | Mapping[str, AnyArray]
 
 
 class ReferenceEvaluator:
@@ -55,6 +55,9 @@ class ReferenceEvaluator:
         self._dense: dict[SplitName, list[Outputs]] = {"search": [], "holdout": []}
         self._prepared: OrderedDict[tuple[str, str], PreparedWeight] = OrderedDict()
         self._techniques: dict[str, Technique] = {}
+        self._executed: dict[int, set[str]] = {}
+        # A user's function may look at any output; the others look at one.
+        self._reads_all = any(metric.source_digest for metric in metrics)
 
     def close(self) -> None:
         """Give back the working copy."""
@@ -93,51 +96,85 @@ class ReferenceEvaluator:
                 failures[metric.name] = str(error)
         return Answer(measurements, failures, time.perf_counter() - started, self.name)
 
-    def has_effect(self, weight: str, samples: int) -> bool:
-        """Zero the weight; look for a changed output in one batch, then in all; if in doubt, ask a saved model."""
-        zeros = {weight: np.zeros(self._inventory.weight(weight).shape, dtype=np.float32)}
+    def effect(self, weight: str, samples: int) -> Effect:
+        """Zero the weight and look for a changed output; where there is none, see whether it took part at all."""
+        model, record = self._runner.model, self._inventory.weight(weight)
+        if record.zeros < record.size:
+            zeros = {weight: stored_values(model, record, np.zeros_like(dense_matrix(model, record)))}
+            if self._changes_what_is_read(zeros, samples):
+                return "effective"
+            if self._changes_any_output(weight, zeros, samples):
+                return "other outputs"
+        if samples not in self._executed:
+            try:
+                self._executed[samples] = executed_weights(self._runner, self._indices["search"][:samples])
+            except TooManyExecutionsError:
+                # What is known is that no output changes; which of the two reasons it has is not worth a run's end.
+                self._executed[samples] = {each.name for each in self._inventory.weights}
+        return "no effect" if weight in self._executed[samples] else "not executed"
+
+    def _changes_what_is_read(self, zeros: Mapping[str, AnyArray], samples: int) -> bool:
+        """In one batch, or in all."""
         for count in sorted({min(self._runner.batch_size, samples), samples}):
-            indices = self._indices["search"][:count]
             dense = self._dense_outputs("search", 0, count)
-            if differ(dense, gather(list(self._runner.outputs(zeros, indices)), self._reading)):
+            variant = gather(list(self._runner.outputs(zeros, self._indices["search"][:count])), self._reading)
+            read = dense if self._reads_all else {self._reading.output: dense[self._reading.output]}
+            if differ(read, variant):
                 return True
-        if differ(dense, gather(list(self._runner.saved_outputs(zeros, indices)), self._reading)):
-            raise EngineBugError(
-                f"zeroing '{weight}' changes a freshly saved model and not the {self.name} engine; please report this"
-            )
         return False
 
+    def _changes_any_output(self, weight: str, zeros: Mapping[str, AnyArray], samples: int) -> bool:
+        """Outputs that no metric reads count too; if none changes, a saved model is asked."""
+        indices = self._indices["search"][:samples]
+        saved = self._runner.saved_outputs(zeros, indices)
+        changed = self._runner.all_outputs(zeros, indices)
+        others = False
+        for dense, variant, by_file in zip(self._runner.all_outputs({}, indices), changed, saved, strict=True):
+            others = others or differ(dense, variant)
+            if not others and differ(dense, by_file):
+                raise EngineBugError(
+                    f"zeroing '{weight}' changes a freshly saved model and not the {self.name} engine; "
+                    "please report this"
+                )
+        return others
+
     def _dense_outputs(self, split: SplitName, start: int, stop: int) -> Outputs:
-        """Outputs of the dense model, run once a sample and kept."""
+        """Outputs of the dense model, kept; made in one session from the first sample on, as a variant's are.
+
+        So a model that draws random numbers is compared alike whatever was asked before.
+        """
         kept = self._dense[split]
         have = sum(len(part[self._reading.output]) for part in kept)
         if have < stop:
-            more = self._runner.outputs({}, self._indices[split][have:stop])
-            kept[:] = [gather([*kept, *more], self._reading)]
+            kept[:] = [gather(list(self._runner.outputs({}, self._indices[split][:stop])), self._reading)]
         return {name: value[start:stop] for name, value in kept[0].items()}
 
-    def _weights(self, changes: Sequence[Change]) -> dict[str, FloatArray]:
+    def _weights(self, changes: Sequence[Change]) -> dict[str, AnyArray]:
         return {change.weight: self._changed(change) for change in changes}
 
-    def _changed(self, change: Change) -> FloatArray:
-        layout = self._inventory.weight(change.weight).layout
-        matrix = self._prepare(change.weight, change.technique).at(change.level)
-        values: FloatArray = layout.from_matrix(matrix)
-        return values
+    def _changed(self, change: Change) -> AnyArray:
+        model, record = self._runner.model, self._inventory.weight(change.weight)
+        if record.size > KEPT_ELEMENTS:
+            matrix = self._technique(change.technique).once(dense_matrix(model, record), change.level)
+        else:
+            matrix = self._prepare(change.weight, change.technique).at(change.level)
+        return stored_values(model, record, matrix)
 
     def _prepare(self, weight: str, technique: str) -> PreparedWeight:
         key = (weight, technique)
         if key in self._prepared:
             self._prepared.move_to_end(key)
             return self._prepared[key]
-        if technique not in self._techniques:
-            self._techniques[technique] = make_technique(technique)
-        record = self._inventory.weight(weight)
-        matrix = record.layout.to_matrix(self._runner.model.array(weight))
-        self._prepared[key] = self._techniques[technique].prepare(matrix)
+        matrix = dense_matrix(self._runner.model, self._inventory.weight(weight))
+        self._prepared[key] = self._technique(technique).prepare(matrix)
         while len(self._prepared) > 1 and self._kept_elements() > KEPT_ELEMENTS:
             self._prepared.popitem(last=False)
         return self._prepared[key]
+
+    def _technique(self, name: str) -> Technique:
+        if name not in self._techniques:
+            self._techniques[name] = make_technique(name)
+        return self._techniques[name]
 
     def _kept_elements(self) -> int:
         return sum(self._inventory.weight(name).size for name, _ in self._prepared)
@@ -147,21 +184,36 @@ def gather(parts: Sequence[Outputs], reading: Reading) -> Outputs:
     """Batches joined: outputs `[n, ...]`.
 
     Raises:
-        ModelError: the output that the metrics read has no axis of samples.
+        ModelError: the output that the metrics read has no axis of samples, or is of one shape for some samples and of
+            another for others.
     """
     if any(reading.output not in part for part in parts):
         raise ModelError(
             f"output '{reading.output}' has no batch axis: its first axis is not as long as the batch; "
             "choose another one with --output"
         )
+    found = joined(parts)
+    if reading.output not in found:
+        shapes = sorted({part[reading.output].shape[1:] for part in parts})
+        raise ModelError(
+            f"output '{reading.output}' is {list(shapes[0])} for some samples and {list(shapes[1])} for others, and "
+            "metrics compare equal shapes; choose another one with --output, or give samples of one shape"
+        )
+    return found
+
+
+def joined(parts: Sequence[Outputs]) -> Outputs:
+    """Batches side by side; outputs that not all have, or not in one shape, are left out."""
     names = set.intersection(*(set(part) for part in parts))
-    return {name: np.concatenate([part[name] for part in parts]) for name in sorted(names)}
+    alike = [name for name in sorted(names) if len({part[name].shape[1:] for part in parts}) == 1]
+    return {name: np.concatenate([part[name] for part in parts]) for name in alike}
 
 
 def differ(dense: Outputs, pruned: Outputs) -> bool:
-    """Whether any output differs in any bit that counts; NaN equals NaN."""
+    """Whether any output differs in any bit that counts, or in its shape; NaN equals NaN."""
     return any(
-        not np.array_equal(dense[name], pruned[name], equal_nan=dense[name].dtype.kind in "fc") for name in dense
+        name not in pruned or not np.array_equal(values, pruned[name], equal_nan=values.dtype.kind in "fc")
+        for name, values in dense.items()
     )
 
 

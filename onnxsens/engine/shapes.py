@@ -1,57 +1,71 @@
-"""Real shapes of intermediate tensors, from one run; MACs follow from them."""
+"""What the weights of a model really do on given samples: whether their operators run, and how much they multiply."""
 
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
-from onnxsens.arrays import AnyArray
-from onnxsens.engine.runtime import one_line, runtime
-from onnxsens.errors import ModelError
-from onnxsens.model import Inventory, Model
-from onnxsens.model.surgery import write_working_copy
+from onnxsens.arrays import IntArray
+from onnxsens.engine.executions import Recorded, executions
+from onnxsens.engine.providers import CPU, Provider
+from onnxsens.engine.runner import ModelRunner
+from onnxsens.model.naming import write_named_copy
 
 
-def measure_macs(model: Model, inventory: Inventory, feed: Mapping[str, AnyArray]) -> dict[str, int]:
-    """Multiply-accumulates per sample of every prunable weight, all its consumers together, on the CPU.
+def measure_macs(runner: ModelRunner, sample: IntArray) -> dict[str, int]:
+    """Multiply-accumulates per sample of every prunable weight, over all runs of its consumers, on the CPU.
+
+    Every iteration of a loop counts; a branch that is not taken, and a node that no output depends on, count nothing.
 
     Args:
-        feed: model-ready inputs `[n, ...]`.
+        sample: `[1]`; what it takes is counted.
     Raises:
-        ModelError: the model does not run on this feed.
+        ModelError: the model does not run on this sample.
     """
-    wanted = {
-        tensor
-        for weight in inventory.weights
-        for consumer in weight.consumers
-        for tensor in (consumer.data, consumer.output)
-    } - model.initializers.keys()
-    shapes = {name: tuple(value.shape) for name, value in feed.items()}
-    shapes |= {name: tuple(tensor.dims) for name, tensor in model.initializers.items()}
-    shapes |= shapes_of(model, feed, wanted - feed.keys())
-    samples = len(next(iter(feed.values())))
+    with named_sessions(runner, Provider(CPU, "where MACs are counted")) as (recorded, tokens):
+        ran = executions(recorded, set(tokens.values()), [runner.feed(sample)])
+    rows = runner.dataset.rows or len(sample)
     return {
         weight.name: sum(
-            consumer.slot.macs(consumer.layout, shapes[consumer.data], shapes[consumer.output])
+            consumer.macs(run.inputs[consumer.data], run.outputs[0])
             for consumer in weight.consumers
+            for run in ran[tokens[consumer.site]]
         )
-        // samples
-        for weight in inventory.weights
+        // rows
+        for weight in runner.inventory.weights
     }
 
 
-def shapes_of(model: Model, feed: Mapping[str, AnyArray], tensors: Collection[str]) -> dict[str, tuple[int, ...]]:
-    """Shapes that these intermediate tensors have on this feed."""
-    ort = runtime()
-    names = sorted(tensors)
+def executed_weights(runner: ModelRunner, indices: IntArray) -> set[str]:
+    """The weights with a consumer that runs on these samples, and that an output depends on.
+
+    Raises:
+        ModelError: the model does not run.
+    """
+    size = runner.batch_size
+    remaining = (runner.feed(indices[start : start + size]) for start in range(0, len(indices), size))
+    executed: set[str] = set()
+    with named_sessions(runner, runner.provider) as (recorded, tokens):
+        # One batch tells of nearly all; only for what did not run there the others are looked at.
+        for some in (islice(remaining, 1), remaining):
+            missing = [weight for weight in runner.inventory.weights if weight.name not in executed]
+            wanted = {tokens[consumer.site] for weight in missing for consumer in weight.consumers}
+            ran = executions(recorded, wanted, some) if wanted else {}
+            executed |= {
+                weight.name for weight in missing if any(ran[tokens[consumer.site]] for consumer in weight.consumers)
+            }
+    return executed
+
+
+@contextmanager
+def named_sessions(runner: ModelRunner, provider: Provider) -> Iterator[tuple[Recorded, dict[str, str]]]:
+    """What opens sessions of a named copy, for as long as it is needed; and the tokens of sites."""
     with tempfile.TemporaryDirectory(prefix="onnxsens-") as folder:
-        path = write_working_copy(model, Path(folder), (), names)
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        # Optimisation would fuse away the very tensors that are asked for.
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            values = session.run(names, feed)
-        except Exception as error:  # native code raises many types here, UnicodeDecodeError among them
-            raise ModelError(f"onnxruntime cannot run '{model.path.name}': {one_line(error)}") from error
-    return {name: tuple(value.shape) for name, value in zip(names, values, strict=True)}
+        copy, tokens = write_named_copy(
+            runner.model, runner.inventory, Path(folder), fed=runner.fed, ir_version=runner.ir_version
+        )
+        recipe = replace(runner.recipe, provider=provider.name, optimisation="none")
+        yield partial(runner.opened, copy, {}, provider, recipe), tokens

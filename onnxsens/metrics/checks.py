@@ -22,15 +22,15 @@ def has_labels(metric: str, batch: Batch) -> None:
 
 
 def output_is_readable(metric: str, batch: Batch) -> None:
-    """The output exists in both models as floats `[n, ...]` of one shape."""
+    """The output exists in both models as numbers `[n, ...]` of one shape; a quantized model gives integers."""
     name = batch.reading.output
     for outputs in (batch.pruned, batch.dense):
         if name not in outputs:
             raise MetricError(f"metric '{metric}' reads output '{name}', and there are only: {', '.join(outputs)}")
         found = outputs[name]
-        if found.dtype.kind != "f" or found.ndim == 0:
+        if found.dtype.kind not in "fiub" or found.ndim == 0:
             raise MetricError(
-                f"metric '{metric}' needs floats with the samples first, and output '{name}' is "
+                f"metric '{metric}' needs numbers with the samples first, and output '{name}' is "
                 f"{found.dtype} {list(found.shape)}; choose another --output"
             )
         if 0 in found.shape[1:]:

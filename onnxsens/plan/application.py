@@ -1,37 +1,57 @@
 """Carry a plan out on a model: the very zeros it was measured with."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from onnxsens.arrays import FloatArray
+from onnxsens.arrays import AnyArray, FloatArray
 from onnxsens.errors import PlanError
-from onnxsens.model import Inventory, Model, Weight
+from onnxsens.model import Inventory, Model, dense_matrix, stored_values
 from onnxsens.plan.planfile import Plan
 from onnxsens.scan.searches import Level
 from onnxsens.techniques import Technique, make_technique
 
 
-def pruned_weights(
-    model: Model, inventory: Inventory, technique: Technique, levels: Mapping[str, Level]
-) -> dict[str, FloatArray]:
-    """New values, in the weight's own shape, of every weight that its level changes."""
-    changed = {}
-    for weight in inventory.weights:
-        level = levels.get(weight.name, 0.0)
-        if technique.steps(weight.size, level) > weight.zeros:
-            changed[weight.name] = pruned(model, weight, technique, level)
-    return changed
+class PrunedWeights(Mapping[str, AnyArray]):
+    """Every weight that its level changes, in the weight's stored type and shape.
+
+    Made one at a time, when asked for, and not kept: together they may not fit into memory.
+    """
+
+    def __init__(self, model: Model, inventory: Inventory, technique: Technique, levels: Mapping[str, Level]) -> None:
+        self._model = model
+        self._technique = technique
+        self._levels = levels
+        self._weights = {
+            weight.name: weight
+            for weight in inventory.weights
+            if technique.steps(weight.size, levels.get(weight.name, 0.0)) > weight.zeros
+        }
+        self._zeros: dict[str, int] = {}
+
+    def __getitem__(self, name: str) -> AnyArray:
+        return stored_values(self._model, self._weights[name], self._matrix(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def zeros(self, name: str) -> int:
+        """Elements that are zero as the operator sees them; in a quantized weight they are stored as zero points."""
+        if name not in self._zeros:
+            self._matrix(name)
+        return self._zeros[name]
+
+    def _matrix(self, name: str) -> FloatArray:
+        dense = dense_matrix(self._model, self._weights[name])
+        matrix = self._technique.once(dense, self._levels[name])
+        self._zeros[name] = matrix.size - int(np.count_nonzero(matrix))
+        return matrix
 
 
-def pruned(model: Model, weight: Weight, technique: Technique, level: Level) -> FloatArray:
-    """One weight at a level."""
-    matrix = weight.layout.to_matrix(model.array(weight.name))
-    values: FloatArray = np.ascontiguousarray(weight.layout.from_matrix(technique.prepare(matrix).at(level)))
-    return values
-
-
-def planned_weights(plan: Plan, model: Model, inventory: Inventory, *, by_name: bool) -> dict[str, FloatArray]:
+def planned_weights(plan: Plan, model: Model, inventory: Inventory, *, by_name: bool) -> PrunedWeights:
     """What a plan changes in this model, checked against what the plan says of it.
 
     Args:
@@ -61,10 +81,9 @@ def planned_weights(plan: Plan, model: Model, inventory: Inventory, *, by_name: 
                 "use the plan's own model"
             )
     levels = {planned.name: planned.level for planned in plan.weights}
-    changed = pruned_weights(model, inventory, technique, levels)
+    changed = PrunedWeights(model, inventory, technique, levels)
     for planned in plan.weights:
-        values = changed.get(planned.name)
-        zeros = known[planned.name].zeros if values is None else values.size - int(np.count_nonzero(values))
+        zeros = changed.zeros(planned.name) if planned.name in changed else known[planned.name].zeros
         if zeros != planned.zeros and not by_name:
             raise PlanError(
                 f"weight '{planned.name}' would get {zeros} zeros, and the plan says {planned.zeros}; "

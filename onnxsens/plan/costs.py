@@ -1,18 +1,16 @@
 """What a plan costs, counted: zeros, MACs, bytes. Never a speed-up: that is measured or not claimed."""
 
 import zlib
-from collections.abc import Iterable
 
 import numpy as np
 
-from onnxsens.arrays import FloatArray
+from onnxsens.arrays import AnyArray
 
 
-def compressed_bytes(weights: Iterable[FloatArray]) -> int:
-    """zlib, level 6, of every weight's little-endian bytes: what a download or flash image takes."""
-    return sum(
-        len(zlib.compress(np.ascontiguousarray(weight).astype("<f4", copy=False).tobytes(), 6)) for weight in weights
-    )
+def compressed_bytes(values: AnyArray) -> int:
+    """zlib, level 6, of the bytes as stored, little-endian: what a download or flash image takes."""
+    stored = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return len(zlib.compress(stored.tobytes(), 6))
 
 
 def remaining_macs(macs: int, size: int, zeros: int) -> int:

@@ -66,7 +66,7 @@ class Objective(Record, frozen=True, kw_only=True):
 
 
 class Totals(Record, frozen=True, kw_only=True):
-    """Over the planned weights; `sparsity` is zeros over their elements. Bytes are of their float32 values."""
+    """Over the planned weights; `sparsity` is zeros over their elements. Bytes are of their values as stored."""
 
     parameters: Count
     zeros: Count
@@ -132,17 +132,24 @@ class Choice(Record, frozen=True, kw_only=True):
 
 
 class PlannedWeight(Record, frozen=True, kw_only=True):
-    """One weight. `picks`: what each picker proposed. `effect`: whether zeroing all of it changes any output."""
+    """One weight. `dtype`: as stored; `encoding`: how it is kept and what stands between it and its first operator,
+    such as `Constant -> DequantizeLinear`. `picks`: what each picker proposed.
+
+    `effect`: whether zeroing all of it changes what the metrics read on the samples, or other outputs only; where it
+    changes nothing, whether its operators run.
+    """
 
     name: str
     op: str
     shape: list[Count]
+    dtype: str
+    encoding: str
     level: Fraction
     sparsity: Fraction
     zeros: Count
     pattern: str | None
     macs: Count | None
-    effect: bool
+    effect: Literal["effective", "other outputs", "no effect", "not executed"]
     picks: dict[str, float]
     failure: str | None
     sha256: Sha256

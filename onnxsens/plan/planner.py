@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from onnxsens.arrays import FloatArray
-from onnxsens.engine import Measurement
+from onnxsens.engine import Effect, Measurement
 from onnxsens.errors import GoalError
 from onnxsens.metrics import Metric
-from onnxsens.model import Model, Weight
+from onnxsens.model import Model, Weight, dense_matrix
 from onnxsens.plan.ensemble import Accepts, Candidate, Ensemble
 from onnxsens.plan.goal import LOOKS, Goal
 from onnxsens.plan.pickers import Ground, Levels
@@ -45,7 +45,7 @@ class Task:
         metrics: every metric the scanner measures, by spec.
         binary: those whose per-sample values are 0 or 1.
         search_metric: the one that tolerances are on.
-        effects: whether a weight has any effect on the outputs; one without is left dense, since nothing is known
+        effects: what each weight means to the outputs; one that changes none is left dense, since nothing is known
             of what pruning it does.
     """
 
@@ -55,12 +55,16 @@ class Task:
     binary: Collection[str]
     search_metric: str
     goal: Goal
-    effects: Mapping[str, bool]
+    effects: Mapping[str, Effect]
 
     def matrix(self, weight: Weight) -> FloatArray:
         """A weight's dense values `[out, in]`."""
-        values: FloatArray = weight.layout.to_matrix(self.model.array(weight.name))
-        return values
+        return dense_matrix(self.model, weight)
+
+    @property
+    def live(self) -> list[Weight]:
+        """The weights that change an output, in graph order."""
+        return [weight for weight in self.scanner.weights if self.effects[weight.name] == "effective"]
 
 
 def typical_levels(step: float, resolution: float) -> int:
@@ -95,7 +99,7 @@ class Planner:
     def __init__(self, task: Task, step: float, resolution: float) -> None:
         self._task = task
         self._scanner = task.scanner
-        live = [weight for weight in task.scanner.weights if task.effects[weight.name]]
+        live = task.live
         if not live:
             raise GoalError("no weight has any effect on the outputs of these samples; use samples of the real task")
         ground = Ground(task.scanner, live, task.matrix, task.search_metric, step, resolution)
@@ -123,7 +127,7 @@ class Planner:
             self._scanner.observer.note(f"{dense:.1%} of the weights are zero already; the plan changes nothing")
         candidates = self._ensemble.at(sparsity)
         if not candidates:
-            frozen = [weight.name for weight in self._scanner.weights if not self._task.effects[weight.name]]
+            frozen = [name for name, effect in self._task.effects.items() if effect != "effective"]
             reason = f" (without effect on the outputs, and left dense: {', '.join(frozen[:3])})" if frozen else ""
             raise GoalError(f"a sparsity of {sparsity:g} over all prunable weights cannot be met{reason}; ask for less")
         return candidates

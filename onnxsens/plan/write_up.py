@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from onnxsens.plan.application import pruned_weights
+from onnxsens.plan.application import PrunedWeights
 from onnxsens.plan.costs import compressed_bytes, remaining_macs
 from onnxsens.plan.ensemble import agreement, searching
 from onnxsens.plan.pickers import Levels
@@ -41,13 +41,15 @@ def write_up(
     """
     scanner, best = task.scanner, chosen.best
     levels = {weight.name: best.levels.get(weight.name, 0.0) for weight in scanner.weights}
-    new = pruned_weights(task.model, scanner.inventory, scanner.technique, levels)
+    new = PrunedWeights(task.model, scanner.inventory, scanner.technique, levels)
     failures = scanner.failures()
     weights = [
         PlannedWeight(
             name=weight.name,
             op=weight.operator,
             shape=list(weight.shape),
+            dtype=weight.dtype,
+            encoding=weight.encoding,
             level=levels[weight.name],
             sparsity=scanner.zeros(weight, levels[weight.name]) / weight.size,
             zeros=scanner.zeros(weight, levels[weight.name]),
@@ -63,8 +65,8 @@ def write_up(
         )
         for weight in scanner.weights
     ]
-    dense = {weight.name: task.model.array(weight.name) for weight in scanner.weights}
-    sizes = {weight.name: weight.size for weight in scanner.weights if task.effects[weight.name]}
+    sizes = {weight.name: weight.size for weight in task.live}
+    bytes_dense, compressed_dense, compressed_pruned = stored_bytes(task, new)
     return Plan(
         schema=SCHEMA,
         generator=generator,
@@ -90,9 +92,9 @@ def write_up(
                 remaining_macs(macs[weight.name], sizes_of, weight.zeros)
                 for weight, sizes_of in zip(weights, (item.size for item in scanner.weights), strict=True)
             ),
-            bytes_dense=sum(values.nbytes for values in dense.values()),
-            bytes_zlib_dense=compressed_bytes(dense.values()),
-            bytes_zlib_pruned=compressed_bytes((dense | new).values()),
+            bytes_dense=bytes_dense,
+            bytes_zlib_dense=compressed_dense,
+            bytes_zlib_pruned=compressed_pruned,
         ),
         quality=describe_quality(task, chosen),
         choice=Choice(
@@ -126,12 +128,23 @@ def write_up(
     )
 
 
+def stored_bytes(task: Task, new: PrunedWeights) -> tuple[int, int, int]:
+    """Bytes of all planned weights as stored: dense, dense compressed, pruned compressed. One weight at a time."""
+    plain = compressed = after = 0
+    for weight in task.scanner.weights:
+        dense = task.model.array(weight.name)
+        small = compressed_bytes(dense)
+        plain += dense.nbytes
+        compressed += small
+        after += compressed_bytes(new[weight.name]) if weight.name in new else small
+    return plain, compressed, after
+
+
 def predicted_drop(task: Task, levels: Levels, metric: str) -> float:
     """What the single-layer curves add up to."""
     return sum(
         task.scanner.curve(weight, metric).drop_at(task.scanner.zeros(weight, levels[weight.name]) / weight.size)
-        for weight in task.scanner.weights
-        if task.effects[weight.name]
+        for weight in task.live
     )
 
 

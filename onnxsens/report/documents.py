@@ -1,5 +1,6 @@
 """Records as plain data for `--json`."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -8,6 +9,7 @@ import msgspec
 from onnxsens.engine.questions import Measurement
 from onnxsens.plan.planfile import Plan
 from onnxsens.results import Inspection, ScanResult, Verification
+from onnxsens.scan import Point
 
 
 def record(result: Any) -> dict[str, Any]:
@@ -25,11 +27,19 @@ def inspection(result: Inspection) -> dict[str, Any]:
                 "name": weight.name,
                 "op": weight.operator,
                 "shape": list(weight.shape),
+                "dtype": weight.dtype,
+                "encoding": weight.encoding,
+                "place": weight.place,
                 "parameters": weight.size,
                 "zeros": weight.zeros,
+                "sparsity": weight.zeros / weight.size,
                 "macs": result.macs.get(weight.name),
                 "consumers": [
-                    {"op": consumer.operator, "node": consumer.node, "input": consumer.slot.index}
+                    {
+                        "op": consumer.operator,
+                        "node": consumer.node,
+                        "input": consumer.slot.index,
+                    }
                     for consumer in weight.consumers
                 ],
                 "readers": list(weight.readers),
@@ -38,44 +48,51 @@ def inspection(result: Inspection) -> dict[str, Any]:
         ],
         "skipped": [asdict(row) for row in inventory.skipped],
         "planned_parameters": inventory.planned_parameters,
+        "skipped_parameters": inventory.parameters - inventory.planned_parameters,
         "parameters": inventory.parameters,
         "macs_note": result.macs_note,
+        "notes": list(inventory.notes),
     }
 
 
 def measurement(measured: Measurement) -> dict[str, Any]:
-    """A measurement without its per-sample values."""
+    """A measurement without its per-sample values; a level that changes nothing has a drop of 0 and no values."""
     return {
         "samples": measured.samples,
         "drop": measured.drop,
         "standard_error": measured.standard_error,
-        "dense": measured.dense,
-        "pruned": measured.pruned,
+        "dense": None if math.isnan(measured.dense) else measured.dense,
+        "pruned": None if math.isnan(measured.pruned) else measured.pruned,
+    }
+
+
+def point(item: Point) -> dict[str, Any]:
+    """A level that was asked for, and what it comes to."""
+    return {
+        "weight": item.weight,
+        "technique": item.technique,
+        "level": item.asked,
+        "sparsity": item.sparsity,
+        "zeros": item.zeros,
+        "measurements": {name: measurement(measured) for name, measured in item.measurements.items()},
+        "failures": dict(item.failures),
     }
 
 
 def scan(result: ScanResult) -> dict[str, Any]:
-    """Every point, every pick."""
+    """Every level asked for, every pick."""
     return {
         "search_metric": result.search_metric,
         "tolerance": result.tolerance,
-        "points": [
-            {
-                "weight": point.weight,
-                "technique": point.technique,
-                "level": point.asked,
-                "sparsity": point.sparsity,
-                "zeros": point.zeros,
-                "measurements": {name: measurement(item) for name, item in point.measurements.items()},
-                "failures": dict(point.failures),
-            }
-            for point in result.points
-        ],
+        "points": [point(item) for item in result.points],
+        "control": [point(item) for item in result.control],
+        "no_better_than_random": result.no_better_than_random,
         "picks": {
             name: {weight: asdict(pick) for weight, pick in picks.items()} for name, picks in result.picks.items()
         },
         "effects": dict(result.effects),
         "failures": dict(result.failures),
+        "skipped": [asdict(row) for row in result.skipped],
     }
 
 

@@ -34,6 +34,16 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def rounded(number: float) -> str:
+    """A count in few digits: `847`, `12.3 k`, `4.72 M`."""
+    value = float(number)
+    for unit in ("", " k", " M", " G"):
+        if value < 999.5:
+            return f"{value:.0f}" if not unit else f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g} T"
+
+
 def quality(value: float | None) -> str:
     """A metric's value, to four significant digits."""
     return "-" if value is None else f"{value:.4g}"

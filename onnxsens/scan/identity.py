@@ -12,6 +12,7 @@ NAMES = {
     "batch_size": "another --batch-size",
     "optimisation": "another optimisation level",
     "reading": "another reading of the outputs",
+    "custom_op_libs": "other --custom-op-lib",
     "onnxruntime": "another onnxruntime",
     "onnx": "another onnx",
     "numpy": "another numpy",

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from onnxsens.engine.questions import Change, Evaluator, Measurement, Question, SplitName
+from onnxsens.engine.questions import Change, Effect, Evaluator, Measurement, Question, SplitName
 from onnxsens.model import Inventory, Weight
 from onnxsens.scan.points import Curve, Point
 from onnxsens.scan.searches import DENSE_POINT, Acceptance, Level, Observed, Pick, Search
@@ -97,6 +97,7 @@ class Scanner:
         # What this conversation has seen. A curve is made of it alone, so that a resumed run, with the store full of
         # points that it has not come to yet, takes the same decisions as an uninterrupted one.
         self._asked: dict[str, dict[int, Point]] = {weight.name: {} for weight in inventory.weights}
+        self._levels: dict[str, dict[Level, Point]] = {weight.name: {} for weight in inventory.weights}
         self._runs: set[tuple[str, SplitName]] = set()
 
     @property
@@ -115,6 +116,11 @@ class Scanner:
 
     def point(self, weight: Weight, level: Level) -> Point:
         """One weight at one level, measured now or before, over at least `samples` samples where the metric allows."""
+        point = self._point(weight, level)
+        self._levels[weight.name][level] = replace(point, asked=level)
+        return point
+
+    def _point(self, weight: Weight, level: Level) -> Point:
         zeros = self.zeros(weight, level)
         key = (weight.name, zeros)
         known = self._points.get(key)
@@ -168,6 +174,10 @@ class Scanner:
         """Everything asked for so far, by weight and zeros."""
         return [points[zeros] for _, points in sorted(self._asked.items()) for zeros in sorted(points)]
 
+    def levels(self) -> list[Point]:
+        """Every level asked for so far, by weight and level; levels that come to the same zeros are each listed."""
+        return [levels[level] for _, levels in sorted(self._levels.items()) for level in sorted(levels)]
+
     @property
     def spent(self) -> tuple[int, int]:
         """Points and joint runs that were asked for so far, wherever the answers came from."""
@@ -208,22 +218,25 @@ class Scanner:
             failures |= answer.failures
         return Joint(levels, sparsity, measurements, failures)
 
-    def look_for_effects(self) -> dict[str, bool]:
-        """The canary, on every weight: whether zeroing all of it changes any output on the scan's samples."""
-        lacking = [weight for weight in self.weights if not self._settled(weight.name)]
+    def look_for_effects(self, weights: Sequence[Weight] | None = None) -> dict[str, Effect]:
+        """The canary, on every weight or on these: what zeroing all of it does to the outputs on the scan's samples."""
+        asked = self.weights if weights is None else weights
+        lacking = [weight for weight in asked if not self._settled(weight.name)]
         self.observer.stage("canary", len(lacking))
         for weight in lacking:
             started = time.perf_counter()
-            seen = self._evaluator.has_effect(weight.name, self.samples)
+            seen = self._evaluator.effect(weight.name, self.samples)
             self._store.put_effect(weight.name, seen, self.samples)
             self._effects[weight.name] = seen, self.samples
             self.observer.evaluated(weight.name, time.perf_counter() - started)
-        return {weight.name: self._effects[weight.name][0] for weight in self.weights}
+        return {weight.name: self._effects[weight.name][0] for weight in asked}
 
     def _settled(self, weight: str) -> bool:
         """An effect that was seen stays; that there is none is only known of the samples looked at."""
-        seen, samples = self._effects.get(weight, (False, 0))
-        return seen or samples >= self.samples
+        if weight not in self._effects:
+            return False
+        seen, samples = self._effects[weight]
+        return seen == "effective" or samples >= self.samples
 
     def _ours(self, measurements: Mapping[str, Measurement]) -> dict[str, Measurement]:
         return {name: measured for name, measured in measurements.items() if name in self.metrics}

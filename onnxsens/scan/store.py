@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from onnxsens.engine.questions import DENSE, Answer, Measurement, SplitName
+from onnxsens.engine.questions import DENSE, Answer, Effect, Measurement, SplitName
 from onnxsens.errors import InputError, RunMismatchError, StorageError
 from onnxsens.scan.identity import describe_difference
 from onnxsens.scan.lock import FolderLock
 from onnxsens.scan.points import Point
 
 FILE = "scan.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE run (
     schema_version INTEGER NOT NULL, made_by TEXT NOT NULL, identity TEXT NOT NULL, settings TEXT NOT NULL
 );
 CREATE TABLE metric (name TEXT PRIMARY KEY, source_sha256 TEXT NOT NULL);
-CREATE TABLE effect (weight TEXT PRIMARY KEY, has_effect INTEGER NOT NULL, samples INTEGER NOT NULL);
+CREATE TABLE effect (weight TEXT PRIMARY KEY, effect TEXT NOT NULL, samples INTEGER NOT NULL);
 CREATE TABLE artefact (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL);
 CREATE TABLE point (
     base TEXT NOT NULL, weight TEXT NOT NULL, technique TEXT NOT NULL, zeros INTEGER NOT NULL, metric TEXT NOT NULL,
@@ -151,14 +151,14 @@ class Store:
         ]
         self._insert("joint", rows)
 
-    def effects(self) -> dict[str, tuple[bool, int]]:
+    def effects(self) -> dict[str, tuple[Effect, int]]:
         """Weights that the canary has been tried on: what it said, and on how many samples."""
-        rows = self._rows("SELECT weight, has_effect, samples FROM effect")
-        return {weight: (bool(seen), samples) for weight, seen, samples in rows}
+        rows = self._rows("SELECT weight, effect, samples FROM effect")
+        return {weight: (effect, samples) for weight, effect, samples in rows}
 
-    def put_effect(self, weight: str, seen: bool, samples: int) -> None:
+    def put_effect(self, weight: str, effect: Effect, samples: int) -> None:
         """Keep what the canary said."""
-        self._insert("effect", [(weight, int(seen), samples)])
+        self._insert("effect", [(weight, effect, samples)])
 
     def artefacts(self) -> dict[str, str]:
         """Files that this run has written: name to SHA-256."""

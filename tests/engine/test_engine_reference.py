@@ -7,8 +7,18 @@ import numpy as np
 import onnx
 import pytest
 from benches import bench_of
-from networks import convolutional, noisy, oracle, smallest_zeroed, tied, with_dead_weight
-from onnx import numpy_helper
+from networks import (
+    convolutional,
+    model_of,
+    noisy,
+    normal,
+    oracle,
+    smallest_zeroed,
+    tied,
+    with_dead_weight,
+    with_idle_branch,
+)
+from onnx import helper, numpy_helper
 
 from onnxsens.arrays import FloatArray, IntArray
 from onnxsens.engine import Change, Question, ReferenceEvaluator
@@ -122,8 +132,53 @@ def test_samples_in_parts_add_up_to_all_of_them(tmp_path: Path) -> None:
 class TestCanary:
     def test_a_weight_without_effect_is_told_from_one_with(self, tmp_path: Path) -> None:
         with bench_of(with_dead_weight(), tmp_path, (6,), 3) as bench:
-            assert bench.evaluator.has_effect("live", 30)
-            assert not bench.evaluator.has_effect("dead", 30)
+            assert bench.evaluator.effect("live", 30) == "effective"
+            assert bench.evaluator.effect("dead", 30) == "no effect"
+
+    def test_a_weight_that_no_output_depends_on_is_not_executed(self, tmp_path: Path) -> None:
+        with bench_of(with_idle_branch(), tmp_path, (6,), 3) as bench:
+            assert bench.evaluator.effect("live", 30) == "effective"
+            assert bench.evaluator.effect("idle", 30) == "not executed"
+
+    def test_a_weight_of_an_output_that_no_metric_reads_is_told_apart(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(0)
+        nodes = [
+            helper.make_node("MatMul", ["x", "scores"], ["y"]),
+            helper.make_node("MatMul", ["x", "boxes"], ["z"]),
+            helper.make_node("ReduceMax", ["x"], ["largest"], axes=[0], keepdims=0),
+            helper.make_node("Einsum", ["largest", "total"], ["t"], equation="i,ij->j"),
+        ]
+        weights = {"scores": normal(rng, 6, 3), "boxes": normal(rng, 6, 4), "total": normal(rng, 6, 2)}
+        proto = model_of(nodes, {"x": ["N", 6]}, {"y": ["N", 3], "z": ["N", 4], "t": [2]}, weights)
+        with bench_of(proto, tmp_path, (6,), 3, metrics=("accuracy",)) as bench:
+            assert bench.outlook.reading.output == "y"
+            effects = {name: bench.evaluator.effect(name, 30) for name in weights}
+        assert effects == {"scores": "effective", "boxes": "other outputs", "total": "other outputs"}
+
+    def test_nodes_that_share_a_name_are_no_hindrance_to_the_saved_model(self, tmp_path: Path) -> None:
+        proto = with_dead_weight()
+        for node in proto.graph.node:
+            node.name = "all the same"
+        with bench_of(proto, tmp_path, (6,), 3, metrics=("kl",)) as bench:
+            assert bench.evaluator.effect("dead", 30) == "no effect"
+
+    def test_only_the_last_sample_may_tell(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(0)
+        nodes = [
+            helper.make_node("MatMul", ["x", "w"], ["a"]),
+            helper.make_node("Relu", ["a"], ["logits"]),
+        ]
+        proto = model_of(nodes, {"x": ["N", 6]}, {"logits": ["N", 3]}, {"w": np.abs(normal(rng, 6, 3))})
+        x = -np.ones((60, 6), np.float32)
+        with bench_of(proto, tmp_path, (6,), None, metrics=("dense-mse",), batch_size=4) as bench:
+            last = int(bench.split.search[29])
+        x[last] = 1
+        np.savez(tmp_path / "one.npz", x=x)
+        with bench_of(
+            proto, tmp_path, (6,), None, data=str(tmp_path / "one.npz"), metrics=("dense-mse",), batch_size=4
+        ) as bench:
+            assert bench.evaluator.effect("w", 30) == "effective"
+            assert bench.evaluator.effect("w", 29) == "no effect"
 
     def test_an_engine_that_ignores_changes_is_caught(self, tmp_path: Path) -> None:
         class Deaf(ModelRunner):
@@ -132,13 +187,16 @@ class TestCanary:
             def outputs(self, changes: Mapping[str, FloatArray], indices: IntArray) -> Iterator[Outputs]:
                 return super().outputs({}, indices)
 
+            def all_outputs(self, changes: Mapping[str, FloatArray], indices: IntArray) -> Iterator[Outputs]:
+                return super().all_outputs({}, indices)
+
         with bench_of(convolutional(), tmp_path, (2, 8, 8)) as bench:
-            runner = Deaf(bench.model, {"first"}, bench.dataset, bench.provider, bench.recipe)
+            runner = Deaf(bench.model, bench.inventory, bench.dataset, bench.provider, bench.recipe)
             reading = bench.outlook.reading
             metrics = [*bench.metrics.values()]
             evaluator = ReferenceEvaluator(runner, bench.inventory, bench.split, metrics, bench.binary, reading)
             with pytest.raises(EngineBugError, match="freshly saved model"):
-                evaluator.has_effect("first", 30)
+                evaluator.effect("first", 30)
             evaluator.close()
 
 

@@ -173,3 +173,20 @@ def test_sqnr_is_the_power_ratio_in_decibels_between_floor_and_ceiling() -> None
     pruned = [[9, 0], [3, 4], [0, 1], [0, 0], [1e6, 0]]
     # 100 / 1 is 20 dB; no error is 120 dB, on zeros too; an error on zeros, or a huge one, is -40 dB.
     assert values("sqnr", batch(pruned, dense, kind="values")) == pytest.approx([20.0, 120.0, -40.0, 120.0, -40.0])
+
+
+@pytest.mark.parametrize("name", ["dense-mse", "cosine", "sqnr", "kl", "agreement", "accuracy", "cross-entropy"])
+def test_integer_outputs_are_read_as_the_numbers_they_are(name: str) -> None:
+    rng = np.random.default_rng(0)
+    pruned, dense = (rng.integers(0, 9, (6, 4)) for _ in range(2))
+    labels = rng.integers(0, 4, 6)
+    reading = Reading("out", -1, "logits")
+    values = [
+        make_metric(name).per_sample(
+            Batch(
+                pruned={"out": pruned.astype(kind)}, dense={"out": dense.astype(kind)}, labels=labels, reading=reading
+            )
+        )
+        for kind in (np.uint8, np.float32)
+    ]
+    np.testing.assert_array_equal(*values)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from networks import convolutional, saved
 
-from onnxsens.model import load_model, take_inventory
+from onnxsens.model import dense_matrix, load_model, take_inventory
 from onnxsens.plan.ensemble import agreement, boldest
 from onnxsens.plan.pickers import MEMBERS, Ground, Picker, pickers, scaled
 from onnxsens.plan.pickers.contract import PickerContract
@@ -42,7 +42,7 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
         yield Ground(
             scanner,
             inventory.weights,
-            lambda weight: weight.layout.to_matrix(model.array(weight.name)),
+            lambda weight: dense_matrix(model, weight),
             "kl",
             0.05,
             0.01,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxsens.report.text import MAX_NAME, count, duration, inert, percent, quality, size
+from onnxsens.report.text import MAX_NAME, count, duration, inert, percent, quality, rounded, size
 
 
 @given(st.text())
@@ -27,6 +27,12 @@ def test_a_plain_name_is_left_as_it_is() -> None:
     [
         (percent(0.5078), "50.8 %"),
         (count(103984), "103,984"),
+        (rounded(847), "847"),
+        (rounded(999.6), "1 k"),
+        (rounded(12_345), "12.3 k"),
+        (rounded(999_499), "999 k"),
+        (rounded(4_718_592), "4.72 M"),
+        (rounded(3e13), "30 T"),
         (quality(0.90941), "0.9094"),
         (quality(None), "-"),
         (size(999), "999 B"),

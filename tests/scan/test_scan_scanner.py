@@ -10,6 +10,7 @@ import pytest
 from fakes import KnownCurves
 from networks import convolutional, saved
 
+from onnxsens.engine import Effect
 from onnxsens.errors import InputError, RunMismatchError, StoreInUseError
 from onnxsens.model import Inventory, load_model, take_inventory
 from onnxsens.scan import Nobody, Scanner, Store, SweetSpotter, TopDown, tolerance
@@ -191,17 +192,33 @@ def test_a_database_of_somebody_else_is_left_alone(folder: Path) -> None:
 
 
 def test_that_a_weight_has_no_effect_is_only_known_of_the_samples_looked_at(folder: Path, inventory: Inventory) -> None:
-    class Still(KnownCurves):
-        looked: ClassVar[list[int]] = []
+    class Late(KnownCurves):
+        """The first weight runs from sample 60 on, and matters from sample 150 on."""
 
-        def has_effect(self, weight: str, samples: int) -> bool:
-            self.looked.append(samples)
-            return False
+        looked: ClassVar[list[tuple[str, int]]] = []
 
-    for samples in (50, 50, 100):
+        def effect(self, weight: str, samples: int) -> Effect:
+            self.looked.append((weight, samples))
+            if weight != "first" or samples > 150:
+                return "effective"
+            return "no effect" if samples > 60 else "not executed"
+
+    found = []
+    for samples in (50, 50, 100, 200, 300, 50):
         with open_store(folder) as store:
-            assert not any(scanner_of(store, Still(quadratic), inventory, samples).look_for_effects().values())
-    assert Still.looked == [50] * 4 + [100] * 4
+            found.append(scanner_of(store, Late(quadratic), inventory, samples).look_for_effects()["first"])
+    assert found == ["not executed", "not executed", "no effect", "effective", "effective", "effective"]
+    assert [samples for weight, samples in Late.looked if weight == "first"] == [50, 100, 200]
+    assert [samples for weight, samples in Late.looked if weight != "first"] == [50] * 3
+
+
+def test_every_level_that_was_asked_for_is_told_with_what_it_comes_to(folder: Path, inventory: Inventory) -> None:
+    with open_store(folder) as store:
+        scanner = scanner_of(store, KnownCurves(quadratic), inventory)
+        for level in (0.51, 0.5, 0.001):
+            scanner.point(inventory.weight("head"), level)  # 30 elements
+        assert [(point.asked, point.zeros) for point in scanner.levels()] == [(0.001, 0), (0.5, 15), (0.51, 15)]
+        assert [(point.asked, point.zeros) for point in scanner.points()] == [(0.51, 15)]
 
 
 def test_a_newer_schema_is_not_touched(folder: Path) -> None:
