@@ -5,6 +5,7 @@
     ├── UsageError                    2   options that do not go together, unknown names
     ├── InputError                    3   something that was handed in is unusable
     │   ├── ModelError                3   the ONNX file
+    │   │   └── OutOfMemoryError      3   it needs more memory, of the host or a device, than there is
     │   ├── DataError                 3   samples or labels
     │   ├── MetricError               3   a metric that cannot be computed on these outputs
     │   ├── PlanError                 3   plan.json, or a plan for another model
@@ -52,6 +53,10 @@ class InputError(OnnxsensError):
 
 class ModelError(InputError):
     """The ONNX file is missing, unreadable, or holds nothing to prune."""
+
+
+class OutOfMemoryError(ModelError):
+    """A run needs more memory, of the host or of a device, than there is; fewer samples at once may fit."""
 
 
 class DataError(InputError):

@@ -81,6 +81,39 @@ def tied(seed: int = 0) -> onnx.ModelProto:
     return model_of(nodes, {"x": ["N", 6]}, {"logits": ["N", 3]}, weights)
 
 
+def greedy(source: str, result: str, rows: int) -> list[onnx.NodeProto]:
+    """`result` = `source`; for more than so many rows it takes more memory than any machine has."""
+    return [
+        helper.make_node("Shape", [source], ["rows"], start=0, end=1),
+        helper.make_node("Constant", [], ["few"], value_ints=[rows]),
+        helper.make_node("Constant", [], ["much"], value_ints=[2**46]),
+        helper.make_node("Constant", [], ["little"], value_ints=[1]),
+        helper.make_node("Greater", ["rows", "few"], ["many"]),
+        helper.make_node("Where", ["many", "much", "little"], ["size"]),
+        helper.make_node("ConstantOfShape", ["size"], ["big"], name="fill"),
+        helper.make_node("ReduceMax", ["big"], ["most"], keepdims=0),
+        helper.make_node("Add", [source, "most"], [result]),
+    ]
+
+
+def of_the_batch(seed: int = 0, memory_for: int | None = None) -> onnx.ModelProto:
+    """Two MatMuls, and between them something that depends on what else is in the batch.
+
+    Args:
+        memory_for: rows that there is memory for.
+    """
+    rng = np.random.default_rng(seed)
+    nodes = [
+        helper.make_node("MatMul", ["x", "first"], ["a"]),
+        *(greedy("a", "g", memory_for) if memory_for else [helper.make_node("Identity", ["a"], ["g"])]),
+        helper.make_node("ReduceMax", ["g"], ["largest"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["g", "largest"], ["b"]),
+        helper.make_node("MatMul", ["b", "last"], ["logits"]),
+    ]
+    weights = {"first": normal(rng, 6, 6), "last": normal(rng, 6, 3)}
+    return model_of(nodes, {"x": ["N", 6]}, {"logits": ["N", 3]}, weights)
+
+
 def with_dead_weight(seed: int = 0) -> onnx.ModelProto:
     """The branch through `dead` is multiplied by zero."""
     rng = np.random.default_rng(seed)

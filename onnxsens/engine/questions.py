@@ -4,6 +4,7 @@ Small records; no session, model or weight crosses, so the same evaluator can se
 may die, or on another machine.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -113,6 +114,34 @@ class Answer:
     engine: str
 
 
+@dataclass(frozen=True)
+class Route:
+    """How the variants of one weight are run; part of the recipe, since another may change last bits.
+
+    Attributes:
+        engine: who runs them.
+        weight: how the changed weight gets in: as an input of one session, or before a session is built anew for each
+            level.
+        exact: whether the dense weight, sent this way, gave the very bits of the whole model.
+        why: one line: what was measured, or why the suffix cannot be used.
+    """
+
+    engine: Literal["suffix", "reference"]
+    weight: Literal["input", "rebuilt"]
+    exact: bool
+    why: str
+
+
+class Routes(Protocol):
+    """Where routes are kept, so that a resumed run and every worker take the same one."""
+
+    def known(self, weight: str) -> Route | None:
+        """What was chosen for a weight; the empty name is that of joint runs."""
+
+    def keep(self, weight: str, route: Route) -> None:
+        """From now on it is this one."""
+
+
 class Evaluator(Protocol):
     """Answers questions about one model on one data set."""
 
@@ -120,6 +149,9 @@ class Evaluator(Protocol):
 
     def answer(self, question: Question) -> Answer:
         """Measure. A metric that fails, or a variant that cannot run, is in the answer and not an exception."""
+
+    def answers(self, questions: Sequence[Question]) -> Iterator[Answer]:
+        """Several questions, answered in order; levels of one weight in a row may share what they have in common."""
 
     def effect(self, weight: str, samples: int) -> Effect:
         """The canary: what zeroing the whole weight does to the outputs on the first `samples` of the search split.

@@ -4,21 +4,25 @@ One session a variant. Comparing outputs is somebody else's business.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from onnxsens.arrays import AnyArray, IntArray, TensorSpec
 from onnxsens.data import Dataset
 from onnxsens.engine.failures import newest_ir
+from onnxsens.engine.fitting import Fitting
 from onnxsens.engine.providers import Provider
 from onnxsens.engine.sessions import Recipe, Session, open_session
 from onnxsens.errors import ModelError
 from onnxsens.model import Inventory, Model, load_model, take_inventory, write_model
+from onnxsens.model.cutting import Wiring
 from onnxsens.model.working import WorkingCopy, write_working_copy
 
 Outputs = dict[str, AnyArray]
 
-# Prepared batches (scaled, converted) are kept up to this size, because every variant is fed the same ones.
+# Prepared batches (scaled, converted) are kept up to this size, because every variant is fed the same ones; less where
+# an evaluator has less room for them.
 KEPT_FEED_BYTES = 256 * 2**20
 
 
@@ -41,8 +45,15 @@ class ModelRunner:
     external initializers, before any optimisation, so every fusion and repacking sees them. Each run begins with what
     the data set has for its samples: no state goes from one run to the next.
 
+    Whatever runs batches may raise `SmallerBatchError`: it is to be asked again.
+
+    Args:
+        say: told of each note when it is made.
+
     Attributes:
-        notes: what was done about the model that its owner should know; grows with the first session.
+        notes: what was done about the model that its owner should know; grows with the first session, and where
+            memory runs out.
+        fitting: how many samples are run at once.
         fed: initializers that the data has other values for.
         ir_version: of the working copy, where the model's own is too new.
     """
@@ -55,13 +66,19 @@ class ModelRunner:
         provider: Provider,
         recipe: Recipe,
         libraries: Sequence[str | Path] = (),
+        say: Callable[[str], None] = lambda note: None,
     ) -> None:
         self.model = model
         self.inventory = inventory
         self.dataset = dataset
         self.recipe = recipe
         self.fed = tuple(spec.name for spec in dataset.specs if spec.presence == "default")
-        self.notes = [f"the data replaces the stored value of '{name}'" for name in self.fed]
+        self._say = say
+        self.notes: list[str] = []
+        for name in self.fed:
+            self._note(f"the data replaces the stored value of '{name}'")
+        size = dataset.run_size
+        self.fitting = Fitting(size or recipe.batch_size, fixed=size is not None, say=self._note)
         self.provider = provider
         self.libraries = tuple(libraries)
         self._folder = tempfile.TemporaryDirectory(prefix="onnxsens-")
@@ -70,15 +87,36 @@ class ModelRunner:
         self._other_axis = not_batches(model, dataset.rows, dataset.specs)
         self._feeds: dict[bytes, Mapping[str, AnyArray]] = {}
         self._feed_bytes = 0
+        self._feed_room = KEPT_FEED_BYTES
 
     def close(self) -> None:
         """Remove the working copy."""
         self._folder.cleanup()
 
     @property
+    def copy(self) -> WorkingCopy:
+        """What sessions are made of; another one after a first session that only an older IR version could have."""
+        return self._copy
+
+    @cached_property
+    def wiring(self) -> Wiring:
+        """Which nodes read what."""
+        return Wiring.of_file(self._copy.path)
+
+    @cached_property
+    def random(self) -> str | None:
+        """Why two runs of the model may differ; None where they cannot."""
+        return self.wiring.random(libraries=bool(self.libraries))
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Of all that the model stores in its main graph."""
+        return self.wiring.weight_bytes
+
+    @property
     def batch_size(self) -> int:
         """Samples of one run."""
-        return self.dataset.run_size or self.recipe.batch_size
+        return self.fitting.most
 
     def outputs(self, changes: Mapping[str, AnyArray], indices: IntArray) -> Iterator[Outputs]:
         """Tensor outputs by name, `[n, ...]`, a batch at a time, in the order of `indices`.
@@ -89,21 +127,22 @@ class ModelRunner:
         Raises:
             ModelError: the variant cannot be loaded or run.
         """
-        return self._run(self._session(changes), indices)
+        return self.run(self.session(changes), indices)
 
-    def second_outputs(self, indices: IntArray) -> Iterator[Outputs]:
+    def second_outputs(self, indices: IntArray, read: str | None = None) -> Iterator[Outputs]:
         """Outputs of the dense model when a session runs over these samples for the second time.
 
         A fresh session would begin with the same random numbers as the first one, and hide that there are any.
         """
-        session = self._session({})
-        for _ in self._run(session, indices):
+        session = self.session({})
+        for _ in self.run(session, indices, read):
             pass
-        return self._run(session, indices)
+        return self.run(session, indices, read)
 
     def all_outputs(self, changes: Mapping[str, AnyArray], indices: IntArray) -> Iterator[Outputs]:
         """Every output that comes as an array, as each run gives it: those without samples too, padding included."""
-        return self._runs(self._session(changes), indices)
+        session = self.session(changes)
+        return self._runs(session, session.readable, indices)
 
     def saved_outputs(self, changes: Mapping[str, AnyArray], indices: IntArray) -> Iterator[Outputs]:
         """The same by another road: write the changed model to a file, load that, run it."""
@@ -116,13 +155,14 @@ class ModelRunner:
                 other = ModelRunner(
                     saved, take_inventory(saved), self.dataset, self.provider, self.recipe, self.libraries
                 )
+                other.fitting = self.fitting
                 try:
                     yield from other.all_outputs({}, indices)
                 finally:
                     other.close()
             else:
                 session = open_session(path, self.model, self.provider, self.recipe, libraries=self.libraries)
-                yield from self._runs(session, indices)
+                yield from self._runs(session, session.readable, indices)
 
     def _working_copy(self, name: str) -> WorkingCopy:
         folder = Path(self._folder.name) / name
@@ -135,9 +175,9 @@ class ModelRunner:
         Raises:
             ModelError: it cannot.
         """
-        self._session({})
+        self.session({})
 
-    def _session(self, changes: Mapping[str, AnyArray]) -> Session:
+    def session(self, changes: Mapping[str, AnyArray]) -> Session:
         """A session of the working copy, which is made anew, once, with the newest IR version that can be loaded."""
         try:
             return self.opened(self._copy, changes, self.provider, self.recipe)
@@ -148,6 +188,7 @@ class ModelRunner:
         self.ir_version = newest
         self._note(f"the model is IR version {self.model.proto.ir_version}; run as {newest}, the newest that can be")
         self._copy = self._working_copy("older-ir")
+        self.__dict__.pop("wiring", None)  # it was read from the copy that could not be loaded
         return self.opened(self._copy, changes, self.provider, self.recipe)
 
     def opened(
@@ -179,25 +220,38 @@ class ModelRunner:
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+            self._say(text)
 
-    def _run(self, session: Session, indices: IntArray) -> Iterator[Outputs]:
+    def run(self, session: Session, indices: IntArray, read: str | None = None) -> Iterator[Outputs]:
+        """As `outputs`, in a session that is there.
+
+        Args:
+            read: the only output that is looked at; the others need not come back from where they are computed.
+        """
         kinds = ", ".join(f"'{name}' is {kind}" for name, kind in session.unreadable.items())
         if not session.readable:
             raise ModelError(f"no output of '{self.model.path.name}' is one that a metric can read: {kinds}; add one")
         if kinds:
             self._note(f"left out, since no metric can read it: {kinds}")
-        for number, values in enumerate(self._runs(session, indices)):
-            yield self._by_sample(values, min(self.batch_size, len(indices) - number * self.batch_size))
+        size = self.batch_size
+        for number, values in enumerate(self._runs(session, [read] if read else session.readable, indices)):
+            yield self.by_sample(values, min(size, len(indices) - number * size))
 
-    def _runs(self, session: Session, indices: IntArray) -> Iterator[Outputs]:
-        for start in range(0, len(indices), self.batch_size):
-            values = session.run(session.readable, self.feed(indices[start : start + self.batch_size]))
-            yield dict(zip(session.readable, values, strict=True))
+    def _runs(self, session: Session, names: Sequence[str], indices: IntArray) -> Iterator[Outputs]:
+        size = self.batch_size
+        for start in range(0, len(indices), size):
+            batch = indices[start : start + size]
+            with self.fitting.room(len(batch)):
+                values = session.run(names, self.feed(batch))
+            yield dict(zip(names, values, strict=True))
 
-    def _by_sample(self, values: Outputs, samples: int) -> Outputs:
+    def by_sample(self, values: Outputs, samples: int) -> Outputs:
         """The outputs whose first axis is the samples, those of the padding left out.
 
         Where no input has an axis of samples, no output has one either: each is given a first axis of 1.
+
+        Args:
+            samples: in the batch, without padding.
         """
         if self.dataset.batched:
             rows = self.dataset.rows or samples
@@ -217,7 +271,13 @@ class ModelRunner:
             return self._feeds[key]
         feed = self.dataset.feed(indices)
         size = sum(value.nbytes for value in feed.values())
-        if self._feed_bytes + size <= KEPT_FEED_BYTES:
+        if self._feed_bytes + size <= self._feed_room:
             self._feeds[key] = feed
             self._feed_bytes += size
         return feed
+
+    def keep_feeds(self, room: int) -> None:
+        """Keep prepared batches of up to so many bytes, and no more than usual."""
+        self._feed_room = min(room, KEPT_FEED_BYTES)
+        self._feeds.clear()
+        self._feed_bytes = 0

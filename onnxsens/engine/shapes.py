@@ -45,7 +45,7 @@ def executed_weights(runner: ModelRunner, indices: IntArray) -> set[str]:
     Raises:
         ModelError: the model does not run.
     """
-    size = runner.batch_size
+    size = min(runner.batch_size, len(indices))
     remaining = (runner.feed(indices[start : start + size]) for start in range(0, len(indices), size))
     executed: set[str] = set()
     with named_sessions(runner, runner.provider) as (recorded, tokens):
@@ -53,7 +53,8 @@ def executed_weights(runner: ModelRunner, indices: IntArray) -> set[str]:
         for some in (islice(remaining, 1), remaining):
             missing = [weight for weight in runner.inventory.weights if weight.name not in executed]
             wanted = {tokens[consumer.site] for weight in missing for consumer in weight.consumers}
-            ran = executions(recorded, wanted, some) if wanted else {}
+            with runner.fitting.room(size):
+                ran = executions(recorded, wanted, some) if wanted else {}
             executed |= {
                 weight.name for weight in missing if any(ran[tokens[consumer.site]] for consumer in weight.consumers)
             }

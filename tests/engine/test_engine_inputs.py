@@ -19,8 +19,9 @@ from onnxsens.engine.questions import Change, Question
 from onnxsens.errors import DataError, ModelError, OnnxsensError
 from onnxsens.model import load_model, take_inventory
 from onnxsens.model.interface import feedable
+from onnxsens.options import Options
 from onnxsens.scan import Nobody
-from onnxsens.workbench import Options, Workbench
+from onnxsens.workbench import Workbench
 
 SAMPLES = 10
 HIDDEN = 5

@@ -1,0 +1,108 @@
+"""The dense model's outputs, kept, for variants to be compared with."""
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from onnxsens.arrays import IntArray
+from onnxsens.engine.answering import BatchKey, Measures, batches
+from onnxsens.engine.comparing import gather
+from onnxsens.engine.questions import SplitName
+from onnxsens.engine.routes import Trial
+from onnxsens.engine.runner import ModelRunner, Outputs
+from onnxsens.engine.sessions import Session
+from onnxsens.engine.shelf import WHOLE, Shelf
+from onnxsens.metrics import Reading
+
+
+class DenseOutputs(Protocol):
+    """Has the outputs of the dense model."""
+
+    def outputs(self, split: SplitName, start: int, stop: int) -> Outputs:
+        """By name, `[stop - start, ...]`.
+
+        Raises:
+            ModelError: the model does not run, or its output is not one that can be compared.
+            SmallerBatchError: it is to be asked again.
+        """
+
+    def rest(self) -> None:
+        """Let go of them: batches are of another size from here on."""
+
+
+class DenseByRange:
+    """Made in a new session over just the samples that are asked for, as a variant's are.
+
+    So a model that draws random numbers, or keeps statistics in its session, is compared alike whatever was asked
+    before, and one whose samples depend on each other in the same batches.
+    """
+
+    def __init__(self, runner: ModelRunner, indices: Mapping[SplitName, IntArray], reading: Reading) -> None:
+        self._runner = runner
+        self._indices = indices
+        self._reading = reading
+        self._kept: dict[tuple[SplitName, int, int], Outputs] = {}
+
+    def outputs(self, split: SplitName, start: int, stop: int) -> Outputs:
+        """Kept for the next variant."""
+        key = (split, start, stop)
+        if key not in self._kept:
+            made = list(self._runner.outputs({}, self._indices[split][start:stop]))
+            self._kept[key] = gather(made, self._reading)
+        return self._kept[key]
+
+    def rest(self) -> None:
+        """They are made anew in batches of the new size, as variants are."""
+        self._kept.clear()
+
+
+class DenseByBatch:
+    """Made batch by batch, just as the question's variant is run; each batch once. Not for models that draw numbers."""
+
+    def __init__(self, runner: ModelRunner, measures: Measures, shelf: Shelf) -> None:
+        self._runner = runner
+        self._measures = measures
+        self._shelf = shelf
+        self._kept: dict[BatchKey, Outputs] = {}
+        self._opening: list[float] = []
+        self._running: dict[int, list[float]] = {}
+
+    def outputs(self, split: SplitName, start: int, stop: int) -> Outputs:
+        """Batches that were not run before are run now."""
+        parts = [self.batch(batch) for batch in batches(split, start, stop, self._runner.batch_size)]
+        return gather(parts, self._measures.reading)
+
+    def rest(self) -> None:
+        """Batches of the old size are not asked for any more."""
+        self._kept.clear()
+
+    def batch(self, batch: BatchKey) -> Outputs:
+        """Those of one batch that metrics may look at."""
+        if batch not in self._kept:
+            split, start, stop = batch
+            session = self._session()
+            began = time.perf_counter()
+            indices = self._measures.indices[split][start:stop]
+            [self._kept[batch]] = self._runner.run(session, indices, self._measures.read)
+            self._running.setdefault(stop - start, []).append(time.perf_counter() - began)
+        return self._kept[batch]
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The model's outputs that come as arrays."""
+        return tuple(self._session().readable)
+
+    def _session(self) -> Session:
+        return self._shelf.session((WHOLE, "dense"), self._runner.weight_bytes, self._open)
+
+    def _open(self) -> Session:
+        began = time.perf_counter()
+        session = self._runner.session({})
+        self._opening.append(time.perf_counter() - began)
+        return session
+
+    def trial(self, batch: BatchKey) -> Trial:
+        """What a session of the whole model and a batch of that length take, from the runs so far."""
+        self.batch(batch)
+        _, start, stop = batch
+        return Trial(min(self._opening), min(self._running[stop - start]))
