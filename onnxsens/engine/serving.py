@@ -1,0 +1,216 @@
+"""What happens in a worker process: it builds an evaluator, and serves one job after the other over its pipe.
+
+Knows no store: choices and notes go to the parent as messages, in the order in which they are made.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing import current_process
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NoReturn
+
+from onnxsens.engine.crew import Job, results
+from onnxsens.engine.questions import Answer, Effect, Evaluator, Route
+from onnxsens.errors import OnnxsensError
+from onnxsens.signals import ENDING
+
+PARENT_SECONDS = 1.0  # how often it is looked whether the parent lives, should its end of the pipe be held open
+
+Build = Callable[..., Evaluator]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The first message to a worker: `build(*arguments, routes=..., say=...)` gives its evaluator."""
+
+    build: Build
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job, and the routes that are known of its weights."""
+
+    job: Job
+    routes: Mapping[str, Route]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The evaluator is built; its name."""
+
+    engine: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """A note for the user."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A route was chosen; sent before any result that depends on it."""
+
+    weight: str
+    route: Route
+
+
+@dataclass(frozen=True)
+class Result:
+    """As `Done`, without the job and the number of the question, which the parent has."""
+
+    answer: Answer | None
+    effect: Effect | None
+    seconds: float
+    last: bool
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An exception ended the job, or the building.
+
+    Attributes:
+        kind: one of ours or MemoryError; None is a bug.
+        trace: for --debug.
+    """
+
+    kind: type[Exception] | None
+    text: str
+    trace: str
+
+
+class Line:
+    """The worker's end of the pipe. A thread reads it, so that the parent's death is noticed in the middle of work.
+
+    Args:
+        folder: for temporary files; removed when the parent is gone, else by the parent.
+        parent: its process id.
+    """
+
+    def __init__(self, connection: "Connection[Any, Any]", folder: Path, parent: int) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._parent = parent
+        self._inbox: SimpleQueue[Any] = SimpleQueue()
+        self._sending = threading.Lock()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def hear(self) -> Any:
+        """The next message; waits for it.
+
+        Raises:
+            Exception: the message cannot be read, for instance because it names a module that is not found here.
+        """
+        message = self._inbox.get()
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    def tell(self, message: object) -> None:
+        """Send to the parent, from any thread."""
+        try:
+            with self._sending:
+                self._connection.send(message)
+        except OSError:
+            self._leave()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                if wait([self._connection], PARENT_SECONDS):
+                    self._inbox.put(self._connection.recv())
+                elif hasattr(os, "getppid") and os.getppid() != self._parent:
+                    self._leave()
+            except (EOFError, OSError):
+                self._leave()
+            except Exception as error:  # raised where it can be told, by `hear`
+                self._inbox.put(error)
+
+    def _leave(self) -> NoReturn:
+        """Nobody wants the answers: go at once, native code or not."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os._exit(1)
+
+
+class ToldRoutes:
+    """Routes that came with jobs or were chosen here; those are told to the parent."""
+
+    def __init__(self, tell: Callable[[object], None]) -> None:
+        self._tell = tell
+        self._routes: dict[str, Route] = {}
+
+    def hear(self, routes: Mapping[str, Route]) -> None:
+        """What the parent knows."""
+        self._routes.update(routes)
+
+    def known(self, weight: str) -> Route | None:
+        """Of a weight of this job, or of an earlier one."""
+        return self._routes.get(weight)
+
+    def keep(self, weight: str, route: Route) -> None:
+        """Tell it before the next result."""
+        self._routes[weight] = route
+        self._tell(Kept(weight, route))
+
+
+def serve(connection: "Connection[Any, Any]", folder: Path, parent: int) -> None:
+    """The main function of a worker process; ends when the parent does, or says so."""
+    settle(folder)
+    line = Line(connection, folder, parent)
+    routes = ToldRoutes(line.tell)
+    try:
+        opening: Opening = line.hear()
+        evaluator = opening.build(*opening.arguments, routes=routes, say=lambda text: line.tell(Said(text)))
+        line.tell(Ready(evaluator.name))
+    except Exception as error:  # told to the parent, which raises it
+        line.tell(failed(error))
+        return
+    while True:
+        try:
+            work: Work = line.hear()
+            routes.hear(work.routes)
+            for done in results(evaluator, work.job):
+                line.tell(Result(done.answer, done.effect, done.seconds, done.last))
+        except Exception as error:  # told to the parent, which raises it
+            line.tell(failed(error))
+
+
+def settle(folder: Path) -> None:
+    """Make this process a quiet one: signals are the parent's business, and so is stdout."""
+    for number in ENDING:
+        # A signal to the whole group reaches the parent too, which ends us in order.
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    sys.stdout = sys.stderr
+    with contextlib.suppress(OSError):  # closed by whoever started us: then nothing can be printed there either
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+    tempfile.tempdir = str(folder)
+    # A user's metric may start processes here as it may anywhere; those of a daemon are refused.
+    current_process().daemon = False
+
+
+def failed(error: Exception) -> Failed:
+    """As the parent can raise it: classes out of a user's file are not found there."""
+    kinds = [kind for kind in type(error).__mro__ if kind.__module__.startswith("onnxsens.")]
+    kind: type[Exception] | None = None
+    if isinstance(error, OnnxsensError):
+        kind, text = kinds[0], str(error)
+    elif isinstance(error, MemoryError):
+        kind, text = MemoryError, str(error)
+    else:
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return Failed(kind, text, traceback.format_exc())
