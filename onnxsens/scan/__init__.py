@@ -1,7 +1,9 @@
 """Measures how quality falls as each weight is changed, and keeps every measurement."""
 
-from onnxsens.scan.points import Curve, Point
-from onnxsens.scan.scanner import Joint, Nobody, Observer, Scanner
+from onnxsens.scan.observers import Nobody, Observer
+from onnxsens.scan.points import Curve, Joint, Point
+from onnxsens.scan.sampling import Sampling
+from onnxsens.scan.scanner import Scanner
 from onnxsens.scan.searches import Grid, Pick, Search, SweetSpotter, TopDown, searches, tolerance
 from onnxsens.scan.store import Store
 
@@ -13,6 +15,7 @@ __all__ = [
     "Observer",
     "Pick",
     "Point",
+    "Sampling",
     "Scanner",
     "Search",
     "Store",

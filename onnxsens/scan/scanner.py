@@ -1,71 +1,41 @@
 """Answers searches from the store or the engine, and never measures twice what it has measured.
 
-Knows levels and weights by name; what a level does is the technique's business, how it is run the engine's.
+Knows levels and weights by name; what a level does is the technique's business, how it is run the engine's. A point is
+measured on growing blocks of samples, until it has enough for who asked; work on different weights is under way at
+once where the crew has several members.
 """
 
-import hashlib
-import json
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import TypeVar
 
+from onnxsens.engine.crew import Alone, Crew, Done, Job
 from onnxsens.engine.questions import Change, Effect, Evaluator, Measurement, Question, SplitName
 from onnxsens.model import Inventory, Weight
-from onnxsens.scan.points import Curve, Point
+from onnxsens.scan.joints import JointRuns, Variant
+from onnxsens.scan.ledger import Entry
+from onnxsens.scan.observers import Observer
+from onnxsens.scan.points import Curve, Joint, Point
+from onnxsens.scan.prediction import PredictedCurve
+from onnxsens.scan.sampling import Sampling
 from onnxsens.scan.searches import DENSE_POINT, Acceptance, Level, Observed, Pick, Search
 from onnxsens.scan.store import Store
 from onnxsens.techniques import Technique
 
-
-class Observer(Protocol):
-    """Somebody who watches: a progress display, or nobody."""
-
-    def stage(self, name: str, expected: int) -> None:
-        """A stage begins; about so many evaluations are to come, each of as many samples as the stage's others."""
-
-    def evaluated(self, what: str, seconds: float) -> None:
-        """One evaluation is done and stored."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
-
-
-class Nobody:
-    """Watches nothing."""
-
-    def stage(self, name: str, expected: int) -> None:
-        """Ignored."""
-
-    def evaluated(self, what: str, seconds: float) -> None:
-        """Ignored."""
-
-    def note(self, text: str) -> None:
-        """Ignored."""
-
-
-@dataclass(frozen=True)
-class Joint:
-    """A whole plan, measured as a whole.
-
-    Attributes:
-        levels: by weight; those at level 0 are left out of the run.
-        sparsity: zeros over all elements of all prunable weights.
-    """
-
-    levels: Mapping[str, Level]
-    sparsity: float
-    measurements: Mapping[str, Measurement]
-    failures: Mapping[str, str]
+Result = TypeVar("Result")
+Talk = Generator[Job, None, Result]  # hands out work, is resumed when it is done, and ends in a result
+Enough = Callable[[Point], bool]
 
 
 class Scanner:
     """The points of one technique on one model, from the store where it has them, else from the engine.
 
     Args:
+        evaluator: for joint runs, in this process.
         metrics: specs of what is measured at every point, together.
-        samples: how many samples of the search split a point takes.
+        sampling: how many samples of the search split a point takes, and when it may take fewer.
         sizes: samples in each split.
+        crew: who measures points; the evaluator alone where there is none.
     """
 
     def __init__(
@@ -75,30 +45,32 @@ class Scanner:
         inventory: Inventory,
         technique: Technique,
         metrics: Sequence[str],
-        samples: int,
+        sampling: Sampling,
         sizes: Mapping[SplitName, int],
         observer: Observer,
+        crew: Crew | None = None,
     ) -> None:
         self.inventory = inventory
         self.technique = technique
         self.metrics = tuple(metrics)
-        self.samples = min(samples, sizes["search"])
+        self.sampling = sampling
+        self.samples = min(sampling.samples, sizes["search"])
         self.sizes = sizes
         self.observer = observer
         self._store = store
-        self._evaluator = evaluator
-        self._points: dict[tuple[str, int], Point] = {
-            # What failed in an earlier process gets another chance: memory may have run out. What other metrics said
-            # stays in the store: a plan must not depend on what else was measured in its folder.
-            (point.weight, point.zeros): replace(point, measurements=self._ours(point.measurements), failures={})
-            for point in store.points(technique.name)
+        self._crew: Crew = crew or Alone(evaluator)
+        self._entries: dict[tuple[str, int], Entry] = {
+            key: Entry.of(blocks) for key, blocks in store.points(technique.name).items()
         }
         self._effects = store.effects()
-        # What this conversation has seen. A curve is made of it alone, so that a resumed run, with the store full of
-        # points that it has not come to yet, takes the same decisions as an uninterrupted one.
-        self._asked: dict[str, dict[int, Point]] = {weight.name: {} for weight in inventory.weights}
-        self._levels: dict[str, dict[Level, Point]] = {weight.name: {} for weight in inventory.weights}
-        self._runs: set[tuple[str, SplitName]] = set()
+        # What this conversation has seen: how many samples of which zeros. A curve is made of it alone, so that a
+        # resumed run, with the store full of points that it has not come to yet, takes the same decisions as an
+        # uninterrupted one.
+        self._asked: dict[str, dict[int, int]] = {weight.name: {} for weight in inventory.weights}
+        self._levels: dict[str, dict[Level, int]] = {weight.name: {} for weight in inventory.weights}
+        self._shapes: Mapping[str, PredictedCurve] = {}
+        self._predicted_metric = ""
+        self._joints = JointRuns(store, evaluator, sampling, sizes, observer)
 
     @property
     def weights(self) -> tuple[Weight, ...]:
@@ -115,120 +87,110 @@ class Scanner:
         return total / self.inventory.planned_parameters
 
     def point(self, weight: Weight, level: Level) -> Point:
-        """One weight at one level, measured now or before, over at least `samples` samples where the metric allows."""
-        point = self._point(weight, level)
-        self._levels[weight.name][level] = replace(point, asked=level)
-        return point
+        """One weight at one level, measured now or before, over all scan samples."""
+        return self.points_at({weight.name: (level,)})[weight.name][0]
 
-    def _point(self, weight: Weight, level: Level) -> Point:
-        zeros = self.zeros(weight, level)
-        key = (weight.name, zeros)
-        known = self._points.get(key)
-        lacking = [metric for metric in self.metrics if not self._answered(known, metric)]
-        if known is not None and not lacking:
-            self._asked[weight.name][zeros] = known
-            return known
-        if zeros == weight.zeros:
-            return Point(weight.name, self.technique.name, level, zeros, weight.size, self._unchanged(), {})
-        measurements = dict(known.measurements) if known else {}
-        failures = dict(known.failures) if known else {}
-        seconds = 0.0
-        engine = self._evaluator.name
-        # Metrics that were measured on fewer samples are extended by the missing ones; others start at the first.
-        for start in sorted({self._start(known, metric) for metric in lacking}):
-            asked = tuple(metric for metric in lacking if self._start(known, metric) == start)
-            change = Change(weight.name, self.technique.name, level)
-            answer = self._evaluator.answer(Question((change,), "search", (start, self.samples), asked))
-            failures |= answer.failures
-            for metric, measured in answer.measurements.items():
-                measurements[metric] = measurements[metric].extended(measured) if start else measured
-            for metric in answer.failures:
-                measurements.pop(metric, None)
-            seconds += answer.seconds
-            engine = answer.engine
-        point = Point(weight.name, self.technique.name, level, zeros, weight.size, measurements, failures)
-        self._store.put_point(point, seconds, engine)
-        self._points[key] = self._asked[weight.name][zeros] = point
-        self.observer.evaluated(f"{weight.name} at {level:.3g}", seconds)
-        return point
+    def points_at(self, levels: Mapping[str, Sequence[Level]], enough: Enough | None = None) -> dict[str, list[Point]]:
+        """Weights at levels, on as many samples as are enough; on all scan samples without that."""
+        enough = None if self.sampling.exact else enough
+
+        def talk(weight: Weight, asked: Sequence[Level]) -> Talk[list[Point]]:
+            yield from self._measure(weight, asked, enough)
+            return [self._point(weight, level) for level in asked]
+
+        weight = self.inventory.weight
+        return self._drive({name: talk(weight(name), asked) for name, asked in levels.items()})
 
     def search(self, weight: Weight, search: Search, accepts: Acceptance | None, metric: str) -> Pick:
         """Let a search talk to this weight's points."""
-        conversation = search.search(accepts)
-        try:
-            level = next(conversation)
-            while True:
-                level = conversation.send(self.point(weight, level).observed(metric) if level else DENSE_POINT)
-        except StopIteration as end:
-            pick: Pick = end.value
-            return pick
+        return self.search_all({weight.name: search}, {weight.name: accepts}, metric)[weight.name]
+
+    def search_all(
+        self,
+        searches: Mapping[str, Search],
+        accepts: Mapping[str, Acceptance | None],
+        metric: str,
+        most: int | None = None,
+    ) -> dict[str, Pick]:
+        """The same for many weights, a search each; picks by weight.
+
+        Args:
+            most: samples, to the end of a block, after which what is known has to be enough.
+        """
+        weight = self.inventory.weight
+        return self._drive(
+            {
+                name: self._converse(weight(name), search, accepts[name], metric, most)
+                for name, search in searches.items()
+            }
+        )
 
     def curve(self, weight: Weight, metric: str) -> Curve:
         """What has been asked of this weight so far, and the dense weight with the zeros it has already."""
         dense = Observed(weight.zeros / weight.size, 0.0)
         asked = self._asked[weight.name]
-        measured = (asked[zeros].observed(metric) for zeros in sorted(asked))
-        return Curve(weight.name, weight.size, (dense, *measured))
+        measured = (self._at(weight, zeros, zeros / weight.size).observed(metric) for zeros in sorted(asked))
+        shape = self._shapes.get(weight.name) if metric == self._predicted_metric else None
+        return Curve(weight.name, weight.size, (dense, *measured), shape)
+
+    def predict(self, shapes: Mapping[str, PredictedCurve], metric: str) -> None:
+        """From now on, let curves of a metric follow these shapes between their points."""
+        self._shapes, self._predicted_metric = shapes, metric
 
     def points(self) -> list[Point]:
         """Everything asked for so far, by weight and zeros."""
-        return [points[zeros] for _, points in sorted(self._asked.items()) for zeros in sorted(points)]
+        weight = self.inventory.weight
+        return [
+            self._at(weight(name), zeros, zeros / weight(name).size)
+            for name, asked in sorted(self._asked.items())
+            for zeros in sorted(asked)
+        ]
 
     def levels(self) -> list[Point]:
         """Every level asked for so far, by weight and level; levels that come to the same zeros are each listed."""
-        return [levels[level] for _, levels in sorted(self._levels.items()) for level in sorted(levels)]
+        weight = self.inventory.weight
+        return [
+            self._point(weight(name), level)
+            for name, levels in sorted(self._levels.items())
+            for level in sorted(levels)
+        ]
 
     @property
     def spent(self) -> tuple[int, int]:
         """Points and joint runs that were asked for so far, wherever the answers came from."""
-        return sum(map(len, self._asked.values())), len(self._runs)
-
-    @property
-    def samples_taken(self) -> int:
-        """The fewest samples that a point asked for so far has; a store may hold points of more than was asked."""
-        taken = [measured.samples for point in self.points() for measured in point.measurements.values()]
-        return min(taken, default=self.samples)
+        return sum(map(len, self._asked.values())), self._joints.asked_for
 
     def failures(self) -> dict[str, str]:
         """Weights with a point that could not be measured, and why."""
         return {point.weight: next(iter(point.failures.values())) for point in self.points() if point.failures}
 
-    def joint(self, levels: Mapping[str, Level], split: SplitName, metrics: Sequence[str]) -> Joint:
-        """Many weights at once, over a whole split, by these metrics; per-sample drops are kept for the hold-out."""
+    def joint(
+        self,
+        levels: Mapping[str, Level],
+        split: SplitName,
+        metrics: Sequence[str],
+        enough: Callable[[Joint], bool] | None = None,
+        most: int | None = None,
+    ) -> Joint:
+        """Many weights at once; see `JointRuns.joint`."""
+        zeros = {weight.name: self.zeros(weight, levels.get(weight.name, 0.0)) for weight in self.weights}
         changes = tuple(
             Change(weight.name, self.technique.name, levels[weight.name])
             for weight in self.weights
-            if self.zeros(weight, levels.get(weight.name, 0.0)) > weight.zeros
+            if zeros[weight.name] > weight.zeros
         )
-        sparsity = self.sparsity(levels)
-        variant = self._variant(changes)
-        measurements, failures = self._store.joint(variant, split)
-        measurements = {name: item for name, item in measurements.items() if name in metrics}
-        failures = {name: text for name, text in failures.items() if name in metrics}
-        if (variant, split) not in self._runs:
-            failures = {}  # as above, of an earlier process
-        self._runs.add((variant, split))
-        lacking = tuple(metric for metric in metrics if metric not in measurements and metric not in failures)
-        if lacking:
-            question = Question(changes, split, (0, self.sizes[split]), lacking, values=split == "holdout")
-            answer = self._evaluator.answer(question)
-            self._store.put_joint(variant, split, answer)
-            self.observer.evaluated(f"{len(changes)} weights, {sparsity:.1%} zeros", answer.seconds)
-            measurements |= answer.measurements
-            failures |= answer.failures
-        return Joint(levels, sparsity, measurements, failures)
+        return self._joints.joint(Variant(levels, self.sparsity(levels), changes, zeros), split, metrics, enough, most)
 
     def look_for_effects(self, weights: Sequence[Weight] | None = None) -> dict[str, Effect]:
         """The canary, on every weight or on these: what zeroing all of it does to the outputs on the scan's samples."""
         asked = self.weights if weights is None else weights
         lacking = [weight for weight in asked if not self._settled(weight.name)]
         self.observer.stage("canary", len(lacking))
-        for weight in lacking:
-            started = time.perf_counter()
-            seen = self._evaluator.effect(weight.name, self.samples)
-            self._store.put_effect(weight.name, seen, self.samples)
-            self._effects[weight.name] = seen, self.samples
-            self.observer.evaluated(weight.name, time.perf_counter() - started)
+
+        def talk(weight: Weight) -> Talk[None]:
+            yield Job(weight.name, canary=self.samples)
+
+        self._drive({weight.name: talk(weight) for weight in lacking})
         return {weight.name: self._effects[weight.name][0] for weight in asked}
 
     def _settled(self, weight: str) -> bool:
@@ -238,27 +200,102 @@ class Scanner:
         seen, samples = self._effects[weight]
         return seen == "effective" or samples >= self.samples
 
-    def _ours(self, measurements: Mapping[str, Measurement]) -> dict[str, Measurement]:
-        return {name: measured for name, measured in measurements.items() if name in self.metrics}
+    def _converse(
+        self, weight: Weight, search: Search, accepts: Acceptance | None, metric: str, most: int | None
+    ) -> Talk[Pick]:
+        enough = None
+        if accepts is not None and not self.sampling.exact:
+            enough = self.sampling.decided(accepts, metric, self.samples, most)
+        yield from self._measure(weight, search.foreseen, enough)
+        conversation = search.search(accepts)
+        try:
+            level = next(conversation)
+            while True:
+                if level:
+                    yield from self._measure(weight, (level,), enough)
+                    observed = self._point(weight, level).observed(metric)
+                else:
+                    observed = DENSE_POINT
+                level = conversation.send(observed)
+        except StopIteration as end:
+            pick: Pick = end.value
+            return pick
 
-    def _answered(self, known: Point | None, metric: str) -> bool:
-        if known is None:
-            return False
-        measured = known.measurements.get(metric)
-        return metric in known.failures or (measured is not None and measured.samples >= self.samples)
+    def _measure(self, weight: Weight, levels: Sequence[Level], enough: Enough | None) -> Iterator[Job]:
+        """Hand out what is lacking, block by block, until every level has enough samples."""
+        asked = self._asked[weight.name]
+        for level in levels:
+            self._levels[weight.name][level] = self.zeros(weight, level)
+        pending = {zeros: level for level in levels if (zeros := self.zeros(weight, level)) != weight.zeros}
+        stops = self.sampling.stops(self.samples)
+        for stop in stops[-1:] if enough is None else stops:
+            questions = [
+                Question((Change(weight.name, self.technique.name, level),), "search", (start, end), metrics)
+                for zeros, level in pending.items()
+                for (start, end), metrics in self._entry(weight, zeros).lacking(self.metrics, stop).items()
+            ]
+            if questions:
+                yield Job(weight.name, tuple(self.sampling.pieces(questions)))
+            for zeros in pending:
+                asked[zeros] = max(stop, asked.get(zeros, 0))
+            pending = {
+                zeros: level for zeros, level in pending.items() if enough and not enough(self._point(weight, level))
+            }
 
-    def _start(self, known: Point | None, metric: str) -> int:
-        measured = known.measurements.get(metric) if known else None
-        return measured.samples if measured and measured.extendable else 0
+    def _drive(self, talks: Mapping[str, Talk[Result]]) -> dict[str, Result]:
+        """Let talks about different weights go on, as many at once as the crew has members; results by weight."""
+        waiting = deque(talks)
+        running: set[str] = set()
+        results: dict[str, Result] = {}
 
-    def _unchanged(self) -> dict[str, Measurement]:
-        return {metric: self._nothing(self.samples) for metric in self.metrics}
+        def resume(name: str) -> None:
+            try:
+                self._crew.give(next(talks[name]))
+                running.add(name)
+            except StopIteration as end:
+                running.discard(name)
+                results[name] = end.value
 
-    def _nothing(self, samples: int) -> Measurement:
-        return Measurement(samples, 0.0, 0.0, float("nan"), float("nan"))
+        while waiting or running:
+            while waiting and len(running) < self._crew.size:
+                resume(waiting.popleft())
+            if running:
+                done = self._crew.take()
+                self._record(done)
+                if done.last:
+                    resume(done.job.key)
+        return {name: results[name] for name in talks}
 
-    def _variant(self, changes: Sequence[Change]) -> str:
-        """The name of a combination: equal zeros, equal name."""
-        weight = self.inventory.weight
-        parts = [[c.weight, c.technique, self.zeros(weight(c.weight), c.level)] for c in sorted(changes)]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    def _record(self, done: Done) -> None:
+        """Keep a result before anything is made of it."""
+        name = done.job.key
+        if done.effect is not None:
+            assert done.job.canary is not None
+            self._store.put_effect(name, done.effect, done.job.canary)
+            self._effects[name] = done.effect, done.job.canary
+            self.observer.evaluated(name, done.seconds)
+        if done.answer is not None:
+            question = done.job.questions[done.index]
+            (change,) = question.changes
+            weight = self.inventory.weight(name)
+            zeros = self.zeros(weight, change.level)
+            start = question.samples[0]
+            self._store.put_point(change, zeros, weight.size, start, done.answer)
+            self._entry(weight, zeros).take(start, done.answer)
+            self.observer.evaluated(f"{name} at {change.level:.3g}", done.seconds)
+
+    def _entry(self, weight: Weight, zeros: int) -> Entry:
+        return self._entries.setdefault((weight.name, zeros), Entry())
+
+    def _point(self, weight: Weight, level: Level) -> Point:
+        return self._at(weight, self.zeros(weight, level), level)
+
+    def _at(self, weight: Weight, zeros: int, level: Level) -> Point:
+        """A point as far as it was asked for."""
+        if zeros == weight.zeros:
+            unchanged = dict.fromkeys(self.metrics, Measurement(self.samples, 0.0, 0.0, float("nan"), float("nan")))
+            return Point(weight.name, self.technique.name, level, zeros, weight.size, unchanged, {})
+        entry = self._entry(weight, zeros)
+        known = entry.after(self.metrics, self._asked[weight.name].get(zeros, 0))
+        failures = {metric: why for metric, why in entry.failures.items() if metric in self.metrics}
+        return Point(weight.name, self.technique.name, level, zeros, weight.size, known, failures)

@@ -1,4 +1,4 @@
-"""`scan.db`: one row a measurement, written as it is made, so that nothing measured is measured again.
+"""`scan.db`: one row a measured block of samples, written as it is made, so that nothing measured is measured again.
 
 SQLite, write-ahead log, every commit on disk before it counts. Knows records and numbers, no engine.
 """
@@ -6,21 +6,23 @@ SQLite, write-ahead log, every commit on disk before it counts. Knows records an
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from onnxsens.engine.questions import DENSE, Answer, Effect, Measurement, SplitName
+from onnxsens.engine.questions import DENSE, Answer, Change, Effect, Measurement, Route, SplitName
 from onnxsens.errors import InputError, RunMismatchError, StorageError
 from onnxsens.scan.identity import describe_difference
+from onnxsens.scan.ledger import Block
 from onnxsens.scan.lock import FolderLock
-from onnxsens.scan.points import Point
+from onnxsens.scan.prediction import PredictedCurve
 
 FILE = "scan.db"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = """
 CREATE TABLE run (
@@ -28,23 +30,35 @@ CREATE TABLE run (
 );
 CREATE TABLE metric (name TEXT PRIMARY KEY, source_sha256 TEXT NOT NULL);
 CREATE TABLE effect (weight TEXT PRIMARY KEY, effect TEXT NOT NULL, samples INTEGER NOT NULL);
+CREATE TABLE route (
+    weight TEXT PRIMARY KEY, engine TEXT NOT NULL, way TEXT NOT NULL, exact INTEGER NOT NULL, why TEXT NOT NULL
+);
+CREATE TABLE prediction (
+    weight TEXT NOT NULL, technique TEXT NOT NULL, zeros INTEGER NOT NULL, size INTEGER NOT NULL,
+    relative_error REAL NOT NULL, PRIMARY KEY (weight, technique, zeros)
+);
+CREATE TABLE unpredicted (
+    weight TEXT NOT NULL, technique TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (weight, technique)
+);
 CREATE TABLE artefact (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL);
 CREATE TABLE point (
     base TEXT NOT NULL, weight TEXT NOT NULL, technique TEXT NOT NULL, zeros INTEGER NOT NULL, metric TEXT NOT NULL,
     level_asked REAL NOT NULL, level_achieved REAL NOT NULL, size INTEGER NOT NULL,
-    samples INTEGER NOT NULL, mean_drop REAL, standard_error REAL, total REAL, squares REAL, dense REAL, pruned REAL,
+    start INTEGER NOT NULL, samples INTEGER NOT NULL,
+    mean_drop REAL, standard_error REAL, total REAL, squares REAL, dense REAL, pruned REAL,
     extendable INTEGER NOT NULL, binary INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL, failure TEXT,
-    PRIMARY KEY (base, weight, technique, zeros, metric)
+    PRIMARY KEY (base, weight, technique, zeros, metric, start)
 );
 CREATE TABLE joint (
     variant TEXT NOT NULL, split TEXT NOT NULL, metric TEXT NOT NULL,
-    samples INTEGER NOT NULL, mean_drop REAL, standard_error REAL, total REAL, squares REAL, dense REAL, pruned REAL,
+    start INTEGER NOT NULL, samples INTEGER NOT NULL,
+    mean_drop REAL, standard_error REAL, total REAL, squares REAL, dense REAL, pruned REAL,
     extendable INTEGER NOT NULL, binary INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL, failure TEXT,
     drops BLOB,
-    PRIMARY KEY (variant, split, metric)
+    PRIMARY KEY (variant, split, metric, start)
 );
 """
-MEASURED = "samples, total, squares, dense, pruned, extendable, binary, failure"
+MEASURED = "samples, total, squares, dense, pruned, extendable, binary"
 
 
 class Store:
@@ -102,54 +116,85 @@ class Store:
         with self._errors():
             self._db.executemany("INSERT OR IGNORE INTO metric VALUES (?, ?)", digests.items())
 
-    def put_point(self, point: Point, seconds: float, engine: str) -> None:
-        """Keep every metric of a point, in one transaction; a longer sample replaces a shorter one."""
-        identity = (DENSE, point.weight, point.technique, point.zeros)
-        levels = (point.asked, point.sparsity, point.size)
+    def put_point(self, change: Change, zeros: int, size: int, start: int, answer: Answer) -> None:
+        """Keep every metric of a block of a point, whose first sample is `start`, in one transaction."""
+        identity = (DENSE, change.weight, change.technique, zeros)
+        levels = (change.level, zeros / size, size, start)
+        how = (answer.seconds, answer.engine)
         rows = [
-            (*identity, metric, *levels, *columns(measured), seconds, engine, None)
-            for metric, measured in point.measurements.items()
+            (*identity, metric, *levels, *columns(measured), *how, None)
+            for metric, measured in answer.measurements.items()
         ]
-        rows += [
-            (*identity, metric, *levels, *FAILED, seconds, engine, failure)
-            for metric, failure in point.failures.items()
-        ]
+        rows += [(*identity, metric, *levels, *FAILED, *how, failure) for metric, failure in answer.failures.items()]
         self._insert("point", rows)
 
-    def points(self, technique: str) -> list[Point]:
-        """Every point of a technique, by weight and zeros."""
+    def points(self, technique: str) -> dict[tuple[str, int], list[tuple[str, Block]]]:
+        """Every block of a technique's points, by weight and zeros; in order of their first samples.
+
+        What failed is left out: an earlier process may have run out of memory, and this one gets another chance.
+        """
         rows = self._rows(
-            f"SELECT weight, zeros, size, level_asked, metric, {MEASURED} FROM point "
-            "WHERE base = ? AND technique = ? ORDER BY weight, zeros, metric",
+            f"SELECT weight, zeros, metric, start, {MEASURED}, NULL FROM point "
+            "WHERE base = ? AND technique = ? AND failure IS NULL ORDER BY weight, zeros, metric, start",
             (DENSE, technique),
         )
-        grouped: dict[tuple[str, int, int], list[Any]] = {}
-        for row in rows:
-            grouped.setdefault((row[0], row[1], row[2]), []).append(row)
-        points = []
-        for (weight, zeros, size), group in grouped.items():
-            measurements, failures = sort_out((row[4], row[5:]) for row in group)
-            points.append(Point(weight, technique, float(group[0][3]), zeros, size, measurements, failures))
-        return points
+        found: dict[tuple[str, int], list[tuple[str, Block]]] = {}
+        for weight, zeros, metric, start, *measured in rows:
+            found.setdefault((weight, zeros), []).append((metric, Block(start, measurement(measured))))
+        return found
 
-    def joint(self, variant: str, split: SplitName) -> tuple[dict[str, Measurement], dict[str, str]]:
-        """Measurements of a whole plan, with their per-sample drops where those were kept."""
+    def joint(self, variant: str, split: SplitName) -> list[tuple[str, Block]]:
+        """Blocks of a whole plan, with their per-sample drops where those were kept; failures left out, as above."""
         rows = self._rows(
-            f"SELECT metric, {MEASURED}, drops FROM joint WHERE variant = ? AND split = ?", (variant, split)
+            f"SELECT metric, start, {MEASURED}, drops FROM joint "
+            "WHERE variant = ? AND split = ? AND failure IS NULL ORDER BY metric, start",
+            (variant, split),
         )
-        return sort_out((row[0], row[1:]) for row in rows)
+        return [(metric, Block(start, measurement(measured))) for metric, start, *measured in rows]
 
-    def put_joint(self, variant: str, split: SplitName, answer: Answer) -> None:
-        """Keep every metric of a joint run."""
+    def put_joint(self, variant: str, split: SplitName, start: int, answer: Answer) -> None:
+        """Keep every metric of a block of a joint run."""
+        how = (answer.seconds, answer.engine)
         rows = [
-            (variant, split, metric, *columns(measured), answer.seconds, answer.engine, None, packed(measured))
+            (variant, split, metric, start, *columns(measured), *how, None, packed(measured))
             for metric, measured in answer.measurements.items()
         ]
         rows += [
-            (variant, split, metric, *FAILED, answer.seconds, answer.engine, failure, None)
-            for metric, failure in answer.failures.items()
+            (variant, split, metric, start, *FAILED, *how, failure, None) for metric, failure in answer.failures.items()
         ]
         self._insert("joint", rows)
+
+    def known(self, weight: str) -> Route | None:
+        """How a weight's variants are run in this run, if that was chosen."""
+        rows = self._rows("SELECT engine, way, exact, why FROM route WHERE weight = ?", (weight,))
+        return next((Route(engine, way, bool(exact), why) for engine, way, exact, why in rows), None)
+
+    def keep(self, weight: str, route: Route) -> None:
+        """Keep the choice."""
+        self._insert("route", [(weight, route.engine, route.weight, int(route.exact), route.why)])
+
+    def predictions(self, technique: str) -> tuple[dict[str, PredictedCurve], dict[str, str]]:
+        """Predicted curves by weight; and why other weights go without."""
+        rows = self._rows(
+            "SELECT weight, size, zeros, relative_error FROM prediction WHERE technique = ? ORDER BY weight, zeros",
+            (technique,),
+        )
+        curves = {}
+        for (weight, size), group in groupby(rows, key=lambda row: row[:2]):
+            _, _, zeros, errors = zip(*group, strict=True)
+            curves[weight] = PredictedCurve(weight, size, zeros, errors)
+        return curves, dict(self._rows("SELECT weight, reason FROM unpredicted WHERE technique = ?", (technique,)))
+
+    def put_predictions(self, technique: str, curves: Mapping[str, PredictedCurve], without: Mapping[str, str]) -> None:
+        """Keep what was predicted, apart from what is measured."""
+        rows = [
+            (name, technique, zeros, curve.size, error)
+            for name, curve in curves.items()
+            for zeros, error in zip(curve.zeros, curve.errors, strict=True)
+        ]
+        # First what is looked for together with the other when they are read: a run that dies between is complete.
+        self._insert("unpredicted", [(name, technique, reason) for name, reason in without.items()])
+        self._insert("prediction", rows)
 
     def effects(self) -> dict[str, tuple[Effect, int]]:
         """Weights that the canary has been tried on: what it said, and on how many samples."""
@@ -190,7 +235,7 @@ class Store:
         if difference:
             raise RunMismatchError(f"'{self.path.parent}' holds a run made with {difference}; use another folder")
 
-    def _insert(self, table: str, rows: list[tuple[object, ...]]) -> None:
+    def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:
             return
         with self._errors(), self._transaction():
@@ -247,16 +292,8 @@ def packed(measured: Measurement) -> bytes | None:
     return None if measured.drops is None else measured.drops.astype("<f8").tobytes()
 
 
-def sort_out(rows: Iterable[tuple[str, Sequence[Any]]]) -> tuple[dict[str, Measurement], dict[str, str]]:
-    """Rows of `MEASURED`, drops last where there are any, into measurements and failures by metric."""
-    measurements: dict[str, Measurement] = {}
-    failures: dict[str, str] = {}
-    for metric, (samples, total, squares, dense, pruned, extendable, binary, failure, *drops) in rows:
-        if failure is not None:
-            failures[metric] = failure
-            continue
-        values = np.frombuffer(drops[0], dtype="<f8") if drops and drops[0] is not None else None
-        measurements[metric] = Measurement(
-            samples, total, squares, dense, pruned, bool(extendable), bool(binary), values
-        )
-    return measurements, failures
+def measurement(row: Sequence[Any]) -> Measurement:
+    """Columns of `MEASURED` and per-sample drops, as a record."""
+    samples, total, squares, dense, pruned, extendable, binary, drops = row
+    values = None if drops is None else np.frombuffer(drops, dtype="<f8")
+    return Measurement(samples, total, squares, dense, pruned, bool(extendable), bool(binary), values)

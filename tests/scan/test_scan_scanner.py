@@ -13,7 +13,7 @@ from networks import convolutional, saved
 from onnxsens.engine import Effect
 from onnxsens.errors import InputError, RunMismatchError, StoreInUseError
 from onnxsens.model import Inventory, load_model, take_inventory
-from onnxsens.scan import Nobody, Scanner, Store, SweetSpotter, TopDown, tolerance
+from onnxsens.scan import Nobody, Sampling, Scanner, Store, SweetSpotter, TopDown, tolerance
 from onnxsens.techniques import make_technique
 
 IDENTITY = {"model_sha256": "a" * 64, "data_sha256": "b" * 64, "threads": "2"}
@@ -41,7 +41,7 @@ def open_store(folder: Path, **changes: str) -> Store:
 
 def scanner_of(store: Store, evaluator: KnownCurves, inventory: Inventory, samples: int = 100) -> Scanner:
     sizes = {"search": 400, "holdout": 400}
-    return Scanner(store, evaluator, inventory, make_technique("magnitude"), ["kl"], samples, sizes, Nobody())
+    return Scanner(store, evaluator, inventory, make_technique("magnitude"), ["kl"], Sampling(samples), sizes, Nobody())
 
 
 def test_no_level_is_measured_twice_by_any_search(folder: Path, inventory: Inventory) -> None:
@@ -218,7 +218,7 @@ def test_every_level_that_was_asked_for_is_told_with_what_it_comes_to(folder: Pa
         for level in (0.51, 0.5, 0.001):
             scanner.point(inventory.weight("head"), level)  # 30 elements
         assert [(point.asked, point.zeros) for point in scanner.levels()] == [(0.001, 0), (0.5, 15), (0.51, 15)]
-        assert [(point.asked, point.zeros) for point in scanner.points()] == [(0.51, 15)]
+        assert [(point.sparsity, point.zeros) for point in scanner.points()] == [(0.5, 15)]
 
 
 def test_a_newer_schema_is_not_touched(folder: Path) -> None:

@@ -4,6 +4,7 @@ from onnxsens.plugins import Registry
 from onnxsens.scan.searches.grid import Grid
 from onnxsens.scan.searches.search import (
     DENSE_POINT,
+    PROBE_LEVEL,
     Acceptance,
     Conversation,
     Level,
@@ -17,6 +18,7 @@ from onnxsens.scan.searches.top_down import TopDown
 
 __all__ = [
     "DENSE_POINT",
+    "PROBE_LEVEL",
     "Acceptance",
     "Conversation",
     "Grid",

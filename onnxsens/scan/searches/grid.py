@@ -31,10 +31,19 @@ class Grid:
         """One a level."""
         return len(set(self.levels))
 
+    @property
+    def foreseen(self) -> tuple[Level, ...]:
+        """All of them."""
+        return tuple(sorted(set(self.levels)))
+
+    def starting_at(self, level: Level) -> "Grid":
+        """Itself: every level is asked for anyway."""
+        return self
+
     def search(self, accepts: Acceptance | None) -> Conversation:
         """Ask for every level. Without a tolerance the pick stays at the dense weight."""
         pick = Pick(0.0, "no level was accepted" if accepts else "no tolerance was given")
-        for level in sorted(set(self.levels)):
+        for level in self.foreseen:
             point = yield level
             if accepts and accepts(point):
                 pick = Pick(level, "the highest accepted level of the grid")

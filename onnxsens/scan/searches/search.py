@@ -40,6 +40,13 @@ class Search(Protocol):
     def most(self) -> int:
         """The most levels that it asks for."""
 
+    @property
+    def foreseen(self) -> tuple[Level, ...]:
+        """Levels that it asks for whatever the answers are; they may be measured together before it begins."""
+
+    def starting_at(self, level: Level) -> "Search":
+        """The same search for a weight whose answer is expected there; itself where that makes no difference."""
+
     def search(self, accepts: Acceptance | None) -> Conversation:
         """Ask for levels, be told points, return the pick.
 
@@ -58,3 +65,4 @@ def tolerance(limit: float) -> Acceptance:
 
 
 DENSE_POINT = Observed(0.0, 0.0)
+PROBE_LEVEL = round(1 - 10 ** (-2 / 5), 10)  # 60 %: the middle of most curves, and a level that Sweet-Spotter measures

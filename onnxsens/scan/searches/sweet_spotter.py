@@ -6,7 +6,7 @@ r = 1 / (1 - s): half the weights of 90 % and of 99 % are as far apart as they s
 
 import math
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from onnxsens.errors import UsageError
@@ -48,6 +48,8 @@ class SweetSpotter:
         per_decade: points of the first round in a tenfold range, at least 5.
         resolution: how narrow the bracket becomes, in units of the level.
         cap: how many levels may be asked for.
+        start: where the answer is expected, if there is a tolerance; of the first round only the points around it are
+            asked for, and further ones until both an accepted and a rejected one are known.
     """
 
     needs_tolerance: ClassVar[bool] = False
@@ -56,6 +58,7 @@ class SweetSpotter:
     resolution: float = 0.01
     cap: int = 18  # ten of the first round, and two closer looks
     axis: Axis = COMPRESSION_RATIO
+    start: Level | None = None
 
     def __post_init__(self) -> None:
         if self.per_decade < 5:
@@ -70,11 +73,24 @@ class SweetSpotter:
         """The cap."""
         return self.cap
 
+    @property
+    def foreseen(self) -> tuple[Level, ...]:
+        """The first round, as far as the cap allows; nothing where the answer is expected somewhere."""
+        levels = map(self.axis.level, self._first_round()) if self.start is None else ()
+        return tuple(level for level in levels if level > 0)[: self.cap]
+
+    def starting_at(self, level: Level) -> "SweetSpotter":
+        """The same with less of a first round."""
+        return replace(self, start=level)
+
     def search(self, accepts: Acceptance | None) -> Conversation:
         """Round after round, until the bracket is narrow enough or the cap is reached."""
         points: dict[float, Observed] = {}
         asked = 0
-        parameters = spread(self.axis.low, self.axis.high, self._first_round())
+        parameters = self._first_round()
+        if accepts and self.start is not None:
+            asked = yield from self._around(self.start, parameters, points, accepts)
+            parameters = []
         while True:
             fresh = [parameter for parameter in parameters if parameter not in points][: self.cap - asked]
             asked += yield from self._measure(fresh, points)
@@ -85,9 +101,25 @@ class SweetSpotter:
                 return self._pick(spot, accepts is None, stopped=not narrow)
             parameters = spread(low, high, PARTS)
 
-    def _first_round(self) -> int:
-        """Intervals of the first round."""
-        return math.ceil(self.per_decade * math.log10(self.axis.high / self.axis.low) - 1e-9)
+    def _first_round(self) -> list[float]:
+        """Its parameters."""
+        parts = math.ceil(self.per_decade * math.log10(self.axis.high / self.axis.low) - 1e-9)
+        return spread(self.axis.low, self.axis.high, parts)
+
+    def _around(
+        self, start: Level, parameters: list[float], points: dict[float, Observed], accepts: Acceptance
+    ) -> Generator[Level, Observed, int]:
+        """Points of the first round, from the last one at or below `start` outward; how many were asked for."""
+        levels = [self.axis.level(parameter) for parameter in parameters]
+        low = max((index for index, level in enumerate(levels) if level <= start), default=0)
+        asked = yield from self._measure(parameters[low : low + 1], points)
+        step = 1 if accepts(points[parameters[low]]) else -1
+        while asked < self.cap and 0 <= low + step < len(parameters):
+            low += step
+            asked += yield from self._measure(parameters[low : low + 1], points)
+            if accepts(points[parameters[low]]) != (step == 1):
+                break
+        return asked
 
     def _measure(self, parameters: list[float], points: dict[float, Observed]) -> Generator[Level, Observed, int]:
         """Ask for these parameters, and count the questions; the dense weight is known."""
