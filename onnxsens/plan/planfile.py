@@ -83,7 +83,8 @@ class MetricQuality(Record, frozen=True, kw_only=True):
     interval, null with too few samples for one.
 
     `bound` is what the drop does not exceed at the confidence of the objective and this look. `search_drop` is what the
-    search split said of the same plan, `predicted_drop` what single-layer curves add up to.
+    search split said of the same plan, `predicted_drop` what single-layer curves, measured and
+    predicted, add up to; null for metrics that searches do not look at, of which too few samples are taken.
     """
 
     unit: str
@@ -110,21 +111,29 @@ class Quality(Record, frozen=True, kw_only=True):
 
 
 class Proposal(Record, frozen=True, kw_only=True):
-    """One picker's best plan for the goal, by its drops on the whole search split."""
+    """One picker's best plan for the goal, by its drops on samples of the search split.
+
+    `samples`: how many; all for the chosen one, while of a plan that cannot win only a few are taken.
+    `gap`: by what share the sum of its predicted losses may be above the least possible; null where none is minimised.
+    """
 
     picker: str
     baseline: bool
     sparsity: Fraction
+    samples: Count
     drops: dict[str, float]
+    gap: float | None
 
 
 class Choice(Record, frozen=True, kw_only=True):
     """Which picker's plan this is, and what the others said.
 
     `disagreement`: mean distance of the members' levels, weighted by elements; 0 where they agree.
+    `exact`: whether every point and joint run took all samples; else as few as told, with an error rate of 1 % each.
     """
 
     picker: str
+    exact: bool
     proposals: list[Proposal]
     disagreement: float | None
     points: Count

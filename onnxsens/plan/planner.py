@@ -13,6 +13,7 @@ from onnxsens.plan.ensemble import Accepts, Candidate, Ensemble
 from onnxsens.plan.goal import LOOKS, Goal
 from onnxsens.plan.pickers import Ground, Levels
 from onnxsens.plan.pickers.sweet_spotter import SweetSpotterPicker
+from onnxsens.plan.racing import race
 from onnxsens.plan.verification import Verdict, judge, predicted_bound
 from onnxsens.scan import Joint, Scanner
 
@@ -103,7 +104,7 @@ class Planner:
         if not live:
             raise GoalError("no weight has any effect on the outputs of these samples; use samples of the real task")
         ground = Ground(task.scanner, live, task.matrix, task.search_metric, step, resolution)
-        self._ensemble = Ensemble(ground, self._measure)
+        self._ensemble = Ensemble(ground, self._measure, self._race)
         self._expected = len(live) * typical_levels(step, resolution) + TYPICAL_JOINT_RUNS
 
     def choose(self) -> Chosen:
@@ -119,6 +120,11 @@ class Planner:
             candidates = self._at_sparsity(self._task.goal.sparsity)
         else:
             candidates = self._ensemble.knee()
+            if not candidates:
+                raise GoalError(
+                    "no plan gets even a tenth of all weights to zero: the rest has no effect on the outputs and is "
+                    "left dense; use samples that reach it, or give --sparsity"
+                )
         return self._look(candidates, 1, None)
 
     def _at_sparsity(self, sparsity: float) -> list[Candidate]:
@@ -140,7 +146,8 @@ class Planner:
         for look in range(1, LOOKS + 1):
             again = f"choice {look}" if look > 1 else "choice"
             self._scanner.observer.stage(again, self._expected if look == 1 else TYPICAL_JOINT_RUNS)
-            candidates = self._ensemble.within(self._accepts(limits, look))
+            push = goal.confidence is not None
+            candidates = self._ensemble.within(self._accepts(limits, look), self._likely_loss(limits), push=push)
             if not candidates or candidates[0].sparsity <= self._scanner.sparsity({}):
                 break
             chosen = self._look(candidates, look, verified=False)
@@ -153,6 +160,18 @@ class Planner:
                 "allow a larger drop, or give more samples"
             )
         return chosen
+
+    def _likely_loss(self, limits: Limits) -> float | None:
+        """The drop of the search metric near which a plan comes to its limits; only a place to begin looking.
+
+        Twice the limit of a share of right answers is what KL had at that place on the models that ship with this.
+        """
+        metric = self._task.search_metric
+        own = {**limits.goals, **limits.caps}.get(metric)
+        if own is not None or metric != "kl":
+            return own
+        shares = [limit for name, limit in limits.goals.items() if self._task.metrics[name].unit == "fraction"]
+        return 2 * min(shares) if shares and min(shares) > 0 else None
 
     def _tightened(self, limits: Limits, failed: Chosen) -> Limits:
         """Limits for the next choice: less by what was missing, and a cap on the search metric.
@@ -181,8 +200,15 @@ class Planner:
         joint = self._scanner.joint(candidates[0].levels, "holdout", self._scanner.metrics)
         return Chosen(candidates, joint, judge(joint.measurements, self._task.goal, look), look, verified)
 
-    def _measure(self, levels: Levels) -> Joint:
-        return self._scanner.joint(levels, "search", self._scanner.metrics)
+    def _measure(self, levels: Levels, accepts: Accepts | None = None, most: int | None = None) -> Joint:
+        """On the search split, as in `Measure`."""
+        scanner = self._scanner
+        decided = accepts and scanner.sampling.decided_joint(accepts, scanner.sizes["search"])
+        return scanner.joint(levels, "search", scanner.metrics, decided, most)
+
+    def _race(self, plans: Mapping[str, Levels], metric: str) -> list[tuple[str, Joint]]:
+        """Plans by what they lose, least first; those that cannot win any more are taken no further."""
+        return race(self._scanner, plans, metric)
 
     def _accepts(self, limits: Limits, look: int) -> Accepts:
         """Good enough on the search split to be expected to pass the look on the hold-out split.

@@ -99,11 +99,14 @@ def write_up(
         quality=describe_quality(task, chosen),
         choice=Choice(
             picker=best.picker,
+            exact=scanner.sampling.exact,
             proposals=[
                 Proposal(
                     picker=candidate.picker,
                     baseline=candidate.baseline,
                     sparsity=candidate.sparsity,
+                    samples=max((m.samples for m in candidate.joint.measurements.values()), default=0),
+                    gap=candidate.gap,
                     drops={without_folder(name): m.drop for name, m in sorted(candidate.joint.measurements.items())},
                 )
                 for candidate in chosen.candidates
@@ -150,6 +153,7 @@ def predicted_drop(task: Task, levels: Levels, metric: str) -> float:
 
 def describe_quality(task: Task, chosen: Chosen) -> Quality:
     """How the plan fared on the hold-out split, beside what was expected."""
+    scanner = task.scanner
     searched = chosen.best.joint.measurements
     return Quality(
         samples=task.scanner.sizes["holdout"],
@@ -167,7 +171,9 @@ def describe_quality(task: Task, chosen: Chosen) -> Quality:
                 bound=verdict.bound,
                 limit=verdict.limit,
                 search_drop=searched[name].drop if name in searched else None,
-                predicted_drop=predicted_drop(task, chosen.best.levels, name),
+                predicted_drop=predicted_drop(task, chosen.best.levels, name)
+                if name == task.search_metric or scanner.sampling.exact
+                else None,
             )
             for name, verdict in chosen.verdicts.items()
         },

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from networks import convolutional, saved
 
 from onnxsens.model import dense_matrix, load_model, take_inventory
-from onnxsens.plan.ensemble import agreement, boldest
+from onnxsens.plan.boldness import boldest
+from onnxsens.plan.ensemble import agreement
 from onnxsens.plan.pickers import MEMBERS, Ground, Picker, pickers, scaled
 from onnxsens.plan.pickers.contract import PickerContract
 from onnxsens.plan.pickers.erk import erk_densities
 from onnxsens.plan.pickers.lamp import lamp_scores
 from onnxsens.plan.pickers.picker import TargetFamily
-from onnxsens.scan import Nobody, Scanner, Store
+from onnxsens.scan import Nobody, Sampling, Scanner, Store
 from onnxsens.techniques import make_technique
 
 SENSITIVITY = {"first": 4.0, "depthwise": 8.0, "up": 1.0, "head": 0.5}
@@ -35,7 +36,7 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
             inventory,
             make_technique("magnitude"),
             ["kl"],
-            10,
+            Sampling(10),
             {"search": 10, "holdout": 10},
             Nobody(),
         )

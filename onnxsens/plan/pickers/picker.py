@@ -46,6 +46,7 @@ class Family(ABC):
         start: where to begin looking.
         stride: a first step from there; how far apart noticeably different plans are.
         precision: a difference in boldness that no longer matters.
+        gap: of a family that minimises a sum of losses, by what share some sum so far may be above the least; 0 = none.
     """
 
     kind: ClassVar[str]
@@ -53,15 +54,19 @@ class Family(ABC):
     start: float
     stride: float
     precision: float
+    gap: float | None = None
 
     @abstractmethod
     def propose(self, boldness: float) -> dict[str, Level]:
         """A level for every weight; at 0 all are 0, and more boldness never means less sparsity."""
 
-    def settle(self, boldness: float) -> dict[str, Level] | None:
+    def settle(self, boldness: float, most: int | None = None) -> dict[str, Level] | None:
         """The same, with every level looked for as finely as the picker can; None where `propose` is that already.
 
         What is measured on the way makes later proposals near this boldness finer too.
+
+        Args:
+            most: samples that a point may take, to the end of a block; as many as it needs without.
         """
         return None
 

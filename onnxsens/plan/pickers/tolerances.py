@@ -14,11 +14,9 @@ from typing import ClassVar
 from onnxsens.model import Weight
 from onnxsens.plan.pickers.picker import Family, Ground, scaled
 from onnxsens.scan import Curve
-from onnxsens.scan.searches import Level, Pick, Search, tolerance
-from onnxsens.scan.searches.sweet_spotter import sparsity_at
+from onnxsens.scan.searches import PROBE_LEVEL, Level, Pick, Search, tolerance
 
 OCTAVES = 16  # below and above the unit
-PROBE_LEVEL = sparsity_at(10 ** (2 / 5))  # 60 %, a level that Sweet-Spotter measures anyway
 SMALLEST_UNIT = 1e-9
 GUESSABLE = 0.1  # width in sparsity of a bracket in which a curve is taken to be straight
 
@@ -52,34 +50,53 @@ class ToleranceFamily(Family):
         return self._unit * self._shares[weight.name] * 2 ** (boldness - 1 - OCTAVES) if boldness > 1 else 0.0
 
     def propose(self, boldness: float) -> dict[str, Level]:
-        """Levels where the curves, measured around there, pass the tolerance."""
-        levels = {}
-        for weight in self._ground.weights:
-            limit = self.limit(weight, boldness)
-            levels[weight.name] = self._curve_around(weight, limit).crossing(tolerance(limit), limit)
+        """Levels where the curves, predicted or measured around there, pass the tolerance."""
+        limits = {weight.name: self.limit(weight, boldness) for weight in self._ground.weights}
+        self._look_around(limits)
+        levels = {
+            weight.name: self._curve(weight).crossing(tolerance(limits[weight.name])) for weight in self._ground.weights
+        }
         return scaled(levels, boldness)
 
-    def _curve_around(self, weight: Weight, limit: float) -> Curve:
-        """A curve that is known around the limit; another search may have been there before."""
-        scanner, metric = self._ground.scanner, self._ground.metric
-        below, above = scanner.curve(weight, metric).bracket(tolerance(limit))
-        if above is None or above.level - below.level > GUESSABLE:
-            scanner.search(weight, self._coarse, tolerance(limit), metric)
-        return scanner.curve(weight, metric)
+    def _curve(self, weight: Weight) -> Curve:
+        return self._ground.scanner.curve(weight, self._ground.metric)
 
-    def settle(self, boldness: float) -> dict[str, Level]:
-        """What the search itself picks."""
-        return scaled({name: pick.level for name, pick in self.picks(boldness).items()}, boldness)
+    def _look_around(self, limits: Mapping[str, float]) -> None:
+        """Measure where nothing is known around a limit: no prediction, and no other search has been there before."""
+        unknown = []
+        for weight in self._ground.weights:
+            curve = self._curve(weight)
+            below, above = curve.bracket(tolerance(limits[weight.name]))
+            if not curve.predicts and (above is None or above.level - below.level > GUESSABLE):
+                unknown.append(weight.name)
+        self._search(dict.fromkeys(unknown, self._coarse), limits)
+
+    def settle(self, boldness: float, most: int | None = None) -> dict[str, Level]:
+        """What the search itself picks; with few samples, what its coarse form makes of the curves."""
+        if most is None:
+            return scaled({name: pick.level for name, pick in self.picks(boldness).items()}, boldness)
+        limits = {weight.name: self.limit(weight, boldness) for weight in self._ground.weights}
+        self._search(self._starting(self._coarse, limits), limits, most)
+        return self.propose(boldness)
 
     def picks(self, boldness: float) -> Mapping[str, Pick]:
-        """The search's own picks at this tolerance, with reasons."""
-        ground = self._ground
+        """The search's own picks at this tolerance, with reasons; it begins where a prediction puts the answer."""
+        limits = {weight.name: self.limit(weight, boldness) for weight in self._ground.weights}
+        return self._search(self._starting(self._fine, limits), limits)
+
+    def _starting(self, search: Search, limits: Mapping[str, float]) -> dict[str, Search]:
+        """For each weight, the search from where its curve passes the limit, if that is predicted."""
+        curves = {weight.name: self._curve(weight) for weight in self._ground.weights}
         return {
-            weight.name: ground.scanner.search(
-                weight, self._fine, tolerance(self.limit(weight, boldness)), ground.metric
-            )
-            for weight in ground.weights
+            name: search.starting_at(curve.crossing(tolerance(limits[name]))) if curve.predicts else search
+            for name, curve in curves.items()
         }
+
+    def _search(
+        self, searches: Mapping[str, Search], limits: Mapping[str, float], most: int | None = None
+    ) -> dict[str, Pick]:
+        accepts = {name: tolerance(limits[name]) for name in searches}
+        return self._ground.scanner.search_all(searches, accepts, self._ground.metric, most)
 
 
 def size_shares(ground: Ground) -> dict[str, float]:
@@ -90,8 +107,14 @@ def size_shares(ground: Ground) -> dict[str, float]:
 
 def tolerance_unit(ground: Ground, shares: Mapping[str, float]) -> float:
     """A drop of the right order: the median, of what 60 % costs a weight for its share, where it costs anything."""
-    drops = [
-        ground.scanner.point(weight, PROBE_LEVEL).observed(ground.metric).drop / shares[weight.name]
-        for weight in ground.weights
-    ]
+    probed = probe(ground)
+    drops = [probed[weight.name] / shares[weight.name] for weight in ground.weights]
     return max(median([drop for drop in drops if drop > 0] or [0.0]), SMALLEST_UNIT)
+
+
+def probe(ground: Ground) -> dict[str, float]:
+    """The drop of each weight alone at one level, known well enough to scale a predicted curve; NaN where it fails."""
+    scanner = ground.scanner
+    asked = {weight.name: (PROBE_LEVEL,) for weight in ground.weights}
+    points = scanner.points_at(asked, scanner.sampling.settles_scale(ground.metric))
+    return {name: found.observed(ground.metric).drop for name, (found,) in points.items()}
