@@ -9,11 +9,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxsens.api import apply, auto, estimate, inspect, plan, scan, verify
+    from onnxsens.api import apply, auto, inspect, plan, scan, verify
     from onnxsens.errors import OnnxsensError
+    from onnxsens.forecast import estimate
+    from onnxsens.options import Options
     from onnxsens.plan import Goal, Plan, read_plan
     from onnxsens.scan import Grid, SweetSpotter, TopDown
-    from onnxsens.workbench import Options
 
 __all__ = [
     "Goal",
@@ -37,13 +38,13 @@ _HOMES = {
     "Goal": "onnxsens.plan",
     "Grid": "onnxsens.scan",
     "OnnxsensError": "onnxsens.errors",
-    "Options": "onnxsens.workbench",
+    "Options": "onnxsens.options",
     "Plan": "onnxsens.plan",
     "SweetSpotter": "onnxsens.scan",
     "TopDown": "onnxsens.scan",
     "apply": "onnxsens.api",
     "auto": "onnxsens.api",
-    "estimate": "onnxsens.api",
+    "estimate": "onnxsens.forecast",
     "inspect": "onnxsens.api",
     "plan": "onnxsens.api",
     "read_plan": "onnxsens.plan",

@@ -25,6 +25,7 @@ from onnxsens.errors import DataError, ModelError, StorageError, UsageError
 from onnxsens.files import claim, sha256_of
 from onnxsens.model import load_model, take_inventory, write_model
 from onnxsens.model.interface import feedable
+from onnxsens.options import Options
 from onnxsens.plan import (
     Goal,
     Plan,
@@ -36,23 +37,28 @@ from onnxsens.plan import (
     write_plan,
     write_up,
 )
-from onnxsens.plan.planner import TYPICAL_JOINT_RUNS, typical_levels
+from onnxsens.plan.planner import typical_levels
 from onnxsens.plan.verification import judge, refuse_noisy
-from onnxsens.results import Applied, Estimate, Inspection, ScanResult, Verification
+from onnxsens.results import Applied, Inspection, ScanResult, Verification
 from onnxsens.runs import (
     chosen_weights,
     data_source,
+    expected_seconds,
     generator,
     measure_control,
     open_run,
+    predict_curves,
+    predicted_beside,
     refuse_foreign,
     repeat_dense,
+    search_from_predictions,
 )
 from onnxsens.scan import Observer, Point, Search, TopDown, tolerance
 from onnxsens.scan.store import FILE as STORE_FILE
 from onnxsens.techniques import control_of, make_technique
 from onnxsens.usercode import is_code
-from onnxsens.workbench import Options, Workbench, refuse_empty_holdout
+from onnxsens.workbench import Workbench, refuse_empty_holdout
+from onnxsens.workforce import hire
 
 PLAN_FILE = "plan.json"
 PRUNED_FILE = "pruned.onnx"
@@ -96,6 +102,7 @@ def scan(
     observer: Observer | None = None,
     *,
     control: bool = False,
+    predict: bool = False,
     weights: Sequence[str] = (),
 ) -> ScanResult:
     """Measure curves into `folder/scan.db`; what is there already is not measured again.
@@ -104,6 +111,8 @@ def scan(
         searches: by name; each is run on every weight.
         tolerances: metric to tolerance, at most one; searches look for levels within it.
         control: measure random pruning at the same levels too.
+        predict: compare with the curves that one calibration pass predicts. Searches with a tolerance start where these
+            put the answer in any case, unless `options.exact`.
         weights: patterns of names (`*` stands for anything) of the only weights to scan; all where there are none.
 
     Raises:
@@ -125,22 +134,27 @@ def scan(
     with Workbench(model_path, options, observer=observer) as bench:
         chosen = chosen_weights(bench.inventory, weights)
         store = open_run(bench, folder)
-        scanner = bench.scanner(store)
+        most = sum(search.most for search in searches.values())
+        crew = hire(bench, store, expected_seconds(bench, most, len(chosen) / len(bench.inventory.weights)))
+        scanner = bench.scanner(store, crew=crew)
         noise = repeat_dense(bench, scanner)
         limit = tolerances[metric] if metric else None
         refuse_noisy(noise, Goal({} if limit is None else {bench.search_metric: limit}))
         accepts = None if limit is None else tolerance(limit)
         effects = scanner.look_for_effects(chosen)
         live = [weight for weight in chosen if effects[weight.name] == "effective"]
-        bench.observer.stage("scan", len(live) * sum(search.most for search in searches.values()))
+        without: Mapping[str, str] = {}
+        if predict or (limit is not None and not options.exact):
+            without = predict_curves(bench, store, scanner)
+        bench.observer.stage("scan", len(live) * most)
         picks = {
-            name: {weight.name: scanner.search(weight, search, accepts, bench.search_metric) for weight in live}
+            name: search_from_predictions(scanner, live, search, accepts, bench.search_metric)
             for name, search in searches.items()
         }
         failures = scanner.failures()
         controls: list[Point] = []
         if chance:
-            random = bench.scanner(store, chance)
+            random = bench.scanner(store, chance, crew)
             controls = measure_control(random, scanner.levels())
             failures = {name: f"random pruning: {text}" for name, text in random.failures().items()} | failures
         return ScanResult(
@@ -152,6 +166,8 @@ def scan(
             bench.search_metric,
             limit,
             controls,
+            predicted_beside(scanner, live, bench.search_metric) if predict else {},
+            without if predict else {},
         )
 
 
@@ -230,9 +246,12 @@ def make_plan(
         refuse_undecidable(bench.metrics, bench.binary, goal, bench.sizes["holdout"], options.holdout)
         store = open_run(bench, folder)
         refuse_foreign(folder, results, store.artefacts(), force=force)
-        scanner = bench.scanner(store)
+        crew = hire(bench, store, expected_seconds(bench, typical_levels(step, resolution), 0.25))
+        scanner = bench.scanner(store, crew=crew)
         refuse_noisy(repeat_dense(bench, scanner), goal)
         effects = scanner.look_for_effects()
+        if not options.exact:
+            predict_curves(bench, store, scanner)
         task = Task(scanner, bench.model, bench.metrics, bench.binary, bench.search_metric, goal, effects)
         chosen = Planner(task, step, resolution).choose()
         made = write_up(task, chosen, generator(bench), data_source(bench, scanner), bench.macs, scanner.spent)
@@ -315,36 +334,3 @@ def verify(
         answer = bench.evaluator.answer(Question(changes, split, (0, samples), names, values=True))
         verdicts = judge(answer.measurements, goal, look=made.quality.looks if own else 0)
         return Verification(verdicts, answer.failures, "holdout" if own else "all", samples)
-
-
-def estimate(
-    model_path: str | Path,
-    options: Options,
-    goal: Goal | None = None,
-    *,
-    levels: int = 0,
-    step: float = STEP,
-    resolution: float = RESOLUTION,
-    weights: Sequence[str] = (),
-) -> Estimate:
-    """What a run would take from scratch, by the time of a few dense samples; nothing is written.
-
-    Counts what the searches ask for on a typical curve: Top-Down stops past the middle, each looks finely once.
-
-    Args:
-        goal: of the plan that is to be made; None for a scan alone.
-        levels: of a scan alone: how many levels each weight is measured at.
-        weights: of a scan alone: patterns of the names of the only ones to scan.
-    """
-    TopDown(step, resolution)  # refuses what makes no sense
-    with Workbench(model_path, options, tuple(goal.max_drop) if goal else ()) as bench:
-        count = len(chosen_weights(bench.inventory, weights))
-        joint_runs = 0
-        if goal:
-            refuse_empty_holdout(bench)
-            refuse_undecidable(bench.metrics, bench.binary, goal, bench.sizes["holdout"], options.holdout)
-            joint_runs = TYPICAL_JOINT_RUNS
-            levels = typical_levels(step, resolution)
-        points = count * levels
-        samples = points * min(options.scan_samples, bench.sizes["search"]) + joint_runs * bench.sizes["search"]
-        return Estimate(count, points, joint_runs, samples * bench.seconds_per_sample)

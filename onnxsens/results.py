@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnxsens.engine import Effect
 from onnxsens.model import Inventory, Model, Skipped
 from onnxsens.plan.verification import Verdict
-from onnxsens.scan import Pick, Point
+from onnxsens.scan import Curve, Pick, Point
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class ScanResult:
         skipped: stored parameters that are no weights to the scan, with the reason.
         tolerance: on the search metric; None where searches ran without one.
         control: random pruning at the same levels, save those that leave it nothing to choose; empty unless asked for.
+        predicted: curves by weight that one measured point scales; empty unless asked for. No measurements.
+        unpredicted: weights without one, and why.
     """
 
     points: Sequence[Point]
@@ -48,6 +50,8 @@ class ScanResult:
     search_metric: str
     tolerance: float | None
     control: Sequence[Point] = ()
+    predicted: Mapping[str, Curve] = field(default_factory=dict)
+    unpredicted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def no_better_than_random(self) -> list[str]:

@@ -1,22 +1,34 @@
 """A run folder: what it was made with, opened for work, and what in it is ours to overwrite."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from onnxsens.engine import calibration
+from onnxsens.engine.prediction import Unpredicted, predict
 from onnxsens.errors import MetricError, StorageError, UsageError
 from onnxsens.files import claim, prepare_directory, sha256_of
 from onnxsens.model import Inventory, Weight
+from onnxsens.model.features import input_sources
+from onnxsens.options import Options
 from onnxsens.plan.planfile import DataSource, Generator
-from onnxsens.scan import Point, Scanner, Store
+from onnxsens.scan import Curve, Joint, Point, Scanner, Store
+from onnxsens.scan.prediction import PredictedCurve
+from onnxsens.scan.searches import PROBE_LEVEL, Acceptance, Pick, Search
 from onnxsens.scan.settings import read_settings
 from onnxsens.usercode import is_code
-from onnxsens.workbench import Options, Workbench, runtime_version
+from onnxsens.workbench import Workbench, runtime_version
+
+CALIBRATION_SAMPLES = 256
+CALIBRATION_ROWS = 512
+PREDICTED_LEVELS = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.98)
 
 
 def refuse_foreign(folder: Path, names: Sequence[str], written: Mapping[str, str], *, force: bool) -> None:
@@ -74,10 +86,21 @@ def open_run(bench: Workbench, folder: Path) -> Store:
     return bench.open_store(folder)
 
 
+def expected_seconds(bench: Workbench, levels: int, share: float) -> float:
+    """What points take in one process, roughly: a pruned weight is half of the way down, so half of a run.
+
+    Args:
+        levels: of each weight.
+        share: of all points on all scan samples, that will be measured.
+    """
+    samples = min(bench.options.scan_samples, bench.sizes["search"])
+    return len(bench.inventory.weights) * levels * samples * share * bench.seconds_per_sample / 2
+
+
 def repeat_dense(bench: Workbench, scanner: Scanner) -> dict[str, float]:
     """Run the dense model twice; the drop of the second run, by metric: 0 unless the model is not deterministic."""
     scanner.observer.stage("dense model", 1)
-    again = scanner.joint({}, "search", scanner.metrics)
+    again = scanner.joint({}, "search", scanner.metrics, not_a_bit_differs)
     if again.failures:
         name, failure = next(iter(again.failures.items()))
         raise MetricError(f"the dense model itself cannot be measured by '{name}': {failure}")
@@ -86,6 +109,69 @@ def repeat_dense(bench: Workbench, scanner: Scanner) -> dict[str, float]:
         text = ", ".join(f"{name} {value:.2g}" for name, value in noise.items())
         bench.observer.note(f"the model is not deterministic; two dense runs differ by about {text}")
     return noise
+
+
+def predict_curves(bench: Workbench, store: Store, scanner: Scanner) -> dict[str, str]:
+    """Let the scanner's curves of the search metric follow predicted shapes, from the store or one calibration pass.
+
+    Returns:
+        Weights that go without, and why.
+    """
+    technique = scanner.technique
+    curves, without = store.predictions(technique.name)
+    if not curves and not without:
+        bench.observer.stage("calibration", 1)
+        started = time.perf_counter()
+        sampling = calibration.Sampling(CALIBRATION_ROWS, bench.cache_bytes, bench.options.seed)
+        indices = bench.split.search[:CALIBRATION_SAMPLES]
+        sources = input_sources(bench.model, bench.inventory)
+        for found in predict(bench.runner, sources, technique, PREDICTED_LEVELS, indices, sampling):
+            if isinstance(found, Unpredicted):
+                without[found.weight] = found.reason
+            else:
+                size = bench.inventory.weight(found.weight).size
+                errors = dict(zip(found.steps, found.errors, strict=True))  # levels of a small weight may be one
+                curves[found.weight] = PredictedCurve(found.weight, size, tuple(errors), tuple(errors.values()))
+        store.put_predictions(technique.name, curves, without)
+        bench.observer.evaluated("calibration", time.perf_counter() - started)
+    scanner.predict(curves, bench.search_metric)
+    return without
+
+
+def search_from_predictions(
+    scanner: Scanner, weights: Sequence[Weight], search: Search, accepts: Acceptance | None, metric: str
+) -> dict[str, Pick]:
+    """One search on every weight; where there is a prediction, a point sets its scale and it says where to begin.
+
+    Not with `exact`: predictions that are there to be shown then decide nothing.
+    """
+    own = {weight.name: search for weight in weights}
+    if accepts is not None and not scanner.sampling.exact and search.starting_at(0.5) != search:
+        predicted = [weight for weight in weights if scanner.curve(weight, metric).shape]
+        enough = scanner.sampling.settles_scale(metric)
+        scanner.points_at({weight.name: (PROBE_LEVEL,) for weight in predicted}, enough)
+        for weight in predicted:
+            curve = scanner.curve(weight, metric)
+            if curve.predicts:
+                own[weight.name] = search.starting_at(curve.crossing(accepts))
+    return scanner.search_all(own, {weight.name: accepts for weight in weights}, metric)
+
+
+def predicted_beside(scanner: Scanner, weights: Sequence[Weight], metric: str) -> dict[str, Curve]:
+    """What is predicted of weights that were measured, each scaled by its one point that is nearest to the middle."""
+    found = {}
+    for weight in weights:
+        curve = scanner.curve(weight, metric)
+        telling = [point for point in curve.known if 0 < point.level < 1 and point.drop > 0]
+        if curve.shape and telling:
+            anchor = min(telling, key=lambda point: abs(point.level - PROBE_LEVEL))
+            found[weight.name] = replace(curve, points=(curve.known[0], anchor))
+    return found
+
+
+def not_a_bit_differs(again: Joint) -> bool:
+    """Whether two dense runs agree so far; a model that draws random numbers differs in the first samples already."""
+    return not any(measured.squares for measured in again.measurements.values())
 
 
 def generator(bench: Workbench) -> Generator:
@@ -108,7 +194,7 @@ def data_source(bench: Workbench, scanner: Scanner) -> DataSource:
         search=bench.sizes["search"],
         holdout=bench.sizes["holdout"],
         seed=bench.options.seed,
-        scan_samples=scanner.samples_taken,
+        scan_samples=scanner.samples,
     )
 
 
@@ -136,11 +222,22 @@ def fits(name: str, pattern: str) -> bool:
     return name == pattern or fnmatchcase(name, pattern)
 
 
+def on_as_many(other: Point, point: Point) -> bool:
+    """Whether a point has the samples of another."""
+    return samples_of(point) >= samples_of(other)
+
+
+def samples_of(point: Point) -> int:
+    """Of the metric that has most."""
+    return max((measured.samples for measured in point.measurements.values()), default=0)
+
+
 def measure_control(random: Scanner, points: Sequence[Point]) -> list[Point]:
     """Random pruning at the levels of these points, but for those at which nothing or everything goes."""
     weight = random.inventory.weight
     telling = [point for point in points if weight(point.weight).zeros < point.zeros < point.size]
     random.observer.stage("control", len({(point.weight, point.zeros) for point in telling}))
     for point in telling:
-        random.point(weight(point.weight), point.asked)
+        # On the samples of the point that it is compared with, which may have been stopped early.
+        random.points_at({point.weight: (point.asked,)}, partial(on_as_many, point))
     return random.levels()

@@ -5,14 +5,12 @@ What `scan`, `plan`, `verify` and `auto` all begin with.
 
 import json
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
@@ -23,77 +21,25 @@ from onnxsens.engine import (
     ModelRunner,
     Provider,
     Recipe,
-    ReferenceEvaluator,
     SplitName,
+    SuffixEvaluator,
     choose_provider,
     default_threads,
     measure_macs,
 )
-from onnxsens.engine.reference import compare, gather, joined, refuse_unusable
-from onnxsens.errors import DataError, InputError, MetricError, ModelError, UsageError
+from onnxsens.engine.comparing import compare, gather, joined, refuse_unusable
+from onnxsens.engine.crew import Crew
+from onnxsens.engine.devices import device_of
+from onnxsens.engine.memory import default_cache_bytes
+from onnxsens.engine.questions import Route, Routes
+from onnxsens.errors import DataError, MetricError, ModelError
 from onnxsens.files import sha256_of
-from onnxsens.metrics import Batch, Metric, Outlook, check, look_at, make_metric
+from onnxsens.metrics import Batch, Metric, Outlook, WholeSetMetric, check, look_at, make_metric
 from onnxsens.model import Inventory, Model, load_model, refuse_empty, take_inventory
 from onnxsens.model.interface import feedable
-from onnxsens.scan import Nobody, Observer, Scanner, Store
+from onnxsens.options import Options
+from onnxsens.scan import Nobody, Observer, Sampling, Scanner, Store
 from onnxsens.techniques import Technique, make_technique
-
-DEFAULT_BATCH = 32
-DEFAULT_SCAN_SAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Options:
-    """Everything that decides what is measured, and how.
-
-    Attributes:
-        data: spec of a data source.
-        dims: lengths for dynamic axes, by name, or by `INPUT:AXIS` where they have none.
-        metrics: asked for beside the goal's; the default one where there are none at all.
-        search_metric: what tolerances are on; None lets the outputs decide.
-        threads: None takes all cores.
-        custom_op_libs: libraries of custom operators that sessions need. Native code: never taken from a store.
-    """
-
-    data: str
-    scale: float | None = None
-    mean: str | None = None
-    std: str | None = None
-    dims: Mapping[str, int] = field(default_factory=dict)
-    holdout: float = 0.5
-    seed: int = 0
-    metrics: tuple[str, ...] = ()
-    search_metric: str | None = None
-    output: str | None = None
-    class_axis: int | None = None
-    provider: str = "auto"
-    batch_size: int = DEFAULT_BATCH
-    threads: int | None = None
-    technique: str = "magnitude"
-    scan_samples: int = DEFAULT_SCAN_SAMPLES
-    custom_op_libs: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name, value in (("batch-size", self.batch_size), ("scan-samples", self.scan_samples)):
-            if value < 1:
-                raise UsageError(f"--{name} {value} is not a number of samples; give 1 or more")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"--threads {self.threads} is not a number of threads; give 1 or more")
-        if self.seed < 0:
-            raise UsageError(f"--seed {self.seed} is negative; give 0 or more")
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> "Options":
-        """Options of an earlier run.
-
-        Raises:
-            InputError: they were written by something else.
-        """
-        try:
-            lists = {name: tuple(settings[name]) for name in ("metrics", "custom_op_libs") if name in settings}
-            return cls(**dict(settings) | lists)
-        except TypeError as error:
-            raise InputError(f"the run's settings are not ours: {error}; make a new run") from error
 
 
 class Workbench:
@@ -103,6 +49,7 @@ class Workbench:
         goal_metrics: measured besides those in the options.
         observer: who watches.
         whole: take all samples as one, with nothing held out.
+        routes: where the evaluator keeps how it runs what; the run's store, once there is one, where none is given.
 
     Raises:
         InputError: model, data or metrics cannot be used, alone or together.
@@ -117,10 +64,14 @@ class Workbench:
         observer: Observer | None = None,
         *,
         whole: bool = False,
+        routes: Routes | None = None,
     ) -> None:
         self.options = options
+        self.goal_metrics = goal_metrics
+        self.routes: Routes = routes or RunRoutes()
+        self._spill: Path | None = None
         self.observer: Observer = observer or Nobody()
-        self._closing = ExitStack()
+        self.closing = ExitStack()
         self.technique: Technique = make_technique(options.technique)
         wanted = list(dict.fromkeys([*goal_metrics, *options.metrics]))
         asked = [make_metric(spec) for spec in wanted]
@@ -145,36 +96,43 @@ class Workbench:
             self.dataset.run_size or min(options.batch_size, len(self.dataset)),
         )
         try:
-            self._runner = ModelRunner(
+            self.runner = ModelRunner(
                 self.model,
                 self.inventory,
                 self.dataset,
                 self.provider,
                 self.recipe,
                 options.custom_op_libs,
+                self.observer.note,
             )
-            self._closing.callback(self._runner.close)
+            self.closing.callback(self.runner.close)
             self._read_outputs(asked, search)
         except BaseException:
             self.close()
             raise
-        self.evaluator: Evaluator = ReferenceEvaluator(
-            self._runner,
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """What answers in this process; made when it is first asked for, so that it knows the run folder by then."""
+        return SuffixEvaluator(
+            self.runner,
             self.inventory,
             self.split,
             list(self.metrics.values()),
             self.binary,
             self.outlook.reading,
+            routes=self.routes,
+            cache_bytes=self.cache_bytes,
+            spill=self._spill,
+            say=self.observer.detail,
         )
 
     def _read_outputs(self, asked: list[Metric], search: Metric | None) -> None:
         """Run a few samples of the dense model to see what its outputs are, and whether the metrics fit them."""
         chosen = self._telling_samples()
         started = time.perf_counter()
-        parts = list(self._runner.outputs({}, chosen))
+        parts = self.runner.fitting.fitted(lambda: list(self.runner.outputs({}, chosen)))
         self.seconds_per_sample = (time.perf_counter() - started) / len(chosen)
-        for note in self._runner.notes:
-            self.observer.note(note)
         found = joined(parts)
         order = [spec.name for spec in self.model.outputs if spec.name in found]
         varying = [name for name in parts[0] if name not in found and all(name in part for part in parts)]
@@ -225,10 +183,16 @@ class Workbench:
     def macs(self) -> dict[str, int] | None:
         """MACs per sample of every weight; None where the model does not run unoptimised on the CPU."""
         try:
-            return measure_macs(self._runner, self.split.search[:1])
+            return measure_macs(self.runner, self.split.search[:1])
         except ModelError as error:
             self.observer.note(f"MACs are unknown: {error}")
             return None
+
+    @cached_property
+    def cache_bytes(self) -> int:
+        """For tensors kept inside the model."""
+        given = self.options.cache_memory
+        return default_cache_bytes(device_of(self.provider)) if given is None else given
 
     @property
     def sizes(self) -> dict[SplitName, int]:
@@ -266,32 +230,65 @@ class Workbench:
         )
         settings = {"model": str(self.model.path.resolve()), **json.loads(json.dumps(asdict(decided)))}
         store = Store(folder, self.identity, settings, f"onnxsens {version('onnxsens')}")
-        self._closing.callback(store.close)
+        self.closing.callback(store.close)
+        self._spill = folder
+        if isinstance(self.routes, RunRoutes):
+            self.routes.store = store
         store.claim_metrics({name: metric.source_digest for name, metric in self.metrics.items()})
         return store
 
-    def scanner(self, store: Store, technique: Technique | None = None) -> Scanner:
-        """Points from the store, else from the engine; of the technique in the options, or of another one."""
+    def scanner(self, store: Store, technique: Technique | None = None, crew: Crew | None = None) -> Scanner:
+        """Points from the store, else from the engine; of the technique in the options, or of another one.
+
+        Args:
+            crew: who measures points, if not this process.
+        """
+        sampling = Sampling(
+            self.options.scan_samples,
+            self.options.exact,
+            frozenset(name for name, metric in self.metrics.items() if metric.unit == "fraction"),
+            frozenset(name for name, metric in self.metrics.items() if isinstance(metric, WholeSetMetric)),
+        )
         return Scanner(
             store,
             self.evaluator,
             self.inventory,
             technique or self.technique,
             list(self.metrics),
-            self.options.scan_samples,
+            sampling,
             self.sizes,
             self.observer,
+            crew,
         )
 
     def close(self) -> None:
         """Give back sessions, temporary files and the run folder."""
-        self._closing.close()
+        self.closing.close()
 
     def __enter__(self) -> "Workbench":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+class RunRoutes:
+    """Routes in memory, or in a run's store as soon as there is one."""
+
+    def __init__(self) -> None:
+        self.store: Store | None = None
+        self._made: dict[str, Route] = {}
+
+    def known(self, weight: str) -> Route | None:
+        """As chosen before, in this run or in this process."""
+        return self.store.known(weight) if self.store else self._made.get(weight)
+
+    def keep(self, weight: str, route: Route) -> None:
+        """Chosen now."""
+        if self.store:
+            self.store.keep(weight, route)
+        else:
+            self._made[weight] = route
 
 
 def refuse_fed_weights(dataset: Dataset, inventory: Inventory) -> None:

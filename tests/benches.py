@@ -6,7 +6,8 @@ from typing import Any
 import onnx
 from networks import samples_file, saved
 
-from onnxsens.workbench import Options, Workbench
+from onnxsens.options import Options
+from onnxsens.workbench import Workbench
 
 
 def bench_of(
@@ -15,4 +16,4 @@ def bench_of(
     """A workbench over random samples; give `data` for others."""
     model = saved(proto, folder / "m.onnx")
     data = options.pop("data", None) or str(samples_file(folder / "d.npz", shape, classes))
-    return Workbench(model, Options(data=data, provider="cpu", threads=1, **options))
+    return Workbench(model, Options(**{"data": data, "provider": "cpu", "threads": 1} | options))

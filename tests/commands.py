@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -28,3 +29,14 @@ def document(*arguments: object) -> Any:
     done = onnxsens(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def with_routes_of(finished: Path, folder: Path) -> None:
+    """A run folder in which nothing is measured yet, but how is chosen."""
+    folder.mkdir()
+    (folder / "scan.db").write_bytes((finished / "scan.db").read_bytes())
+    database = sqlite3.connect(folder / "scan.db")
+    for table in ("point", "joint", "effect", "prediction", "unpredicted", "artefact"):
+        database.execute(f"DELETE FROM {table}")
+    database.commit()
+    database.close()

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "onnxsens"
 # Rooms from the bottom up. A module may import its own room and those on lower floors, never a neighbour or upward.
 FLOORS = [
     {"errors", "arrays"},
-    {"plugins", "files", "signals", "usercode"},
+    {"plugins", "files", "signals", "usercode", "options"},
     {"model", "data", "metrics", "techniques"},
     {"engine"},
     {"scan"},
@@ -23,8 +23,9 @@ FLOORS = [
     {"results"},
     {"report"},
     {"diagnosis", "workbench"},
+    {"workforce"},
     {"runs"},
-    {"api"},
+    {"api", "forecast"},
     {"__init__"},
     {"cli"},
     {"start"},

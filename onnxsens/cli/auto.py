@@ -16,6 +16,7 @@ from onnxsens.cli.options import (
     preprocessing_options,
     run_folder_option,
     search_options,
+    speed_options,
 )
 from onnxsens.cli.shell import Shell, shared
 
@@ -29,6 +30,7 @@ from onnxsens.cli.shell import Shell, shared
 @measuring_options
 @preprocessing_options
 @engine_options
+@speed_options
 @click.option("--force", is_flag=True, help="Overwrite a plan or model in RUN that is not part of a run.")
 @click.option("--dry-run", is_flag=True, help="Say how many evaluations and about how long, and stop.")
 @shared
@@ -50,10 +52,11 @@ def command(
     RUN gets scan.db, plan.json and pruned.onnx. The same command again goes on where it stopped. Without --max-drop and
     --sparsity, the knee of the front between sparsity and loss is taken.
     """
-    from onnxsens.api import PRUNED_FILE, auto, estimate
+    from onnxsens.api import PRUNED_FILE, auto
     from onnxsens.cli.building import build_options
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
+    from onnxsens.forecast import estimate
     from onnxsens.plan import Goal, parse_limits
     from onnxsens.report import documents, terminal
 

@@ -3,17 +3,28 @@
 from collections.abc import Sequence
 from typing import Any
 
-from onnxsens.cli.options import parse_dims
+from onnxsens.cli.options import parse_bytes, parse_dims
 from onnxsens.errors import UsageError
+from onnxsens.options import Options
 from onnxsens.scan import Grid, Search, SweetSpotter, TopDown, searches
-from onnxsens.workbench import Options
 
 
 def build_options(
-    *, dims: Sequence[str] = (), metrics: Sequence[str] = (), custom_op_libs: Sequence[str] = (), **rest: Any
+    *,
+    dims: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    custom_op_libs: Sequence[str] = (),
+    cache_memory: str | None = None,
+    **rest: Any,
 ) -> Options:
     """The options record; every other option has the name of its field."""
-    return Options(dims=parse_dims(dims), metrics=tuple(metrics), custom_op_libs=tuple(custom_op_libs), **rest)
+    return Options(
+        dims=parse_dims(dims),
+        metrics=tuple(metrics),
+        custom_op_libs=tuple(custom_op_libs),
+        cache_memory=None if cache_memory is None else parse_bytes(cache_memory, "--cache-memory"),
+        **rest,
+    )
 
 
 def build_searches(

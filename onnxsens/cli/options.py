@@ -1,5 +1,6 @@
 """Option groups that several commands share, and what they turn into."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,8 +63,26 @@ engine_options = stacked(
         help="auto, cpu, cuda, tensorrt, or a provider's full name.",
     ),
     click.option("--batch-size", type=int, default=32, show_default=True, metavar="N", help="Samples of one run."),
-    click.option("--threads", type=int, metavar="N", help="Threads of a run.  [default: all cores]"),
+    click.option("--threads", type=int, metavar="N", help="Threads in all.  [default: all cores]"),
     custom_op_option,
+)
+
+jobs_option = click.option(
+    "-j", "--jobs", type=int, metavar="N", help="Processes that share weights and threads.  [default: what is faster]"
+)
+
+cache_option = click.option(
+    "--cache-memory",
+    metavar="SIZE",
+    help="For tensors kept inside the model, such as 500MB.  [default: a quarter of free memory]",
+)
+
+speed_options = stacked(
+    click.option(
+        "--exact", is_flag=True, help="All samples for everything, also where fewer decide, and no predictions."
+    ),
+    jobs_option,
+    cache_option,
 )
 
 measuring_options = stacked(
@@ -131,6 +150,21 @@ def data_option(*, required: bool) -> Callable[[Command], Command]:
 def run_folder_option() -> Callable[[Command], Command]:
     """`-o/--output-dir` of a run."""
     return click.option("-o", "folder", required=True, type=PATH, metavar="RUN", help="Run folder; made where missing.")
+
+
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def parse_bytes(text: str, option: str) -> int:
+    """`500MB`, `2GiB` or a number of bytes.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text.strip())
+    if not found or found[2].upper() not in UNITS:
+        raise UsageError(f"{option} '{text[:60]}' is not a size; write for example {option} 500MB")
+    return int(float(found[1]) * UNITS[found[2].upper()])
 
 
 def parse_dims(texts: Sequence[str]) -> dict[str, int]:

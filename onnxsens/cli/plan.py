@@ -1,11 +1,21 @@
 """`onnxsens plan`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from onnxsens.cli.options import PATH, custom_op_option, data_option, goal_options, parse_confidence, search_options
+from onnxsens.cli.options import (
+    PATH,
+    custom_op_option,
+    data_option,
+    goal_options,
+    parse_bytes,
+    parse_confidence,
+    search_options,
+    speed_options,
+)
 from onnxsens.cli.shell import Shell, shared
 
 
@@ -15,6 +25,7 @@ from onnxsens.cli.shell import Shell, shared
 @data_option(required=False)
 @goal_options
 @search_options
+@speed_options
 @custom_op_option
 @shared
 def command(
@@ -27,6 +38,9 @@ def command(
     confidence: str,
     step: float,
     resolution: float,
+    exact: bool,
+    jobs: int | None,
+    cache_memory: str | None,
     custom_op_libs: Sequence[str],
 ) -> None:
     """Choose a level for every weight from the measurements in RUN, and write RUN/plan.json.
@@ -43,6 +57,8 @@ def command(
 
     goal = Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence))
     path, options = resumed_options(run, model, data, tuple(goal.max_drop), tuple(custom_op_libs))
+    memory = None if cache_memory is None else parse_bytes(cache_memory, "--cache-memory")
+    options = replace(options, exact=exact or options.exact, jobs=jobs, cache_memory=memory)
     shell.saved = run
     with Progress(shell) as progress:
         made = plan(path, options, run, goal, progress, step=step, resolution=resolution)

@@ -69,3 +69,8 @@ class Progress:
             self._bar.console.print(f"note: {inert(text)}", markup=False)
         else:
             self._shell.note(text)
+
+    def detail(self, text: str) -> None:
+        """With -v."""
+        if self._shell.verbosity > 0:
+            self.note(text)

@@ -15,6 +15,7 @@ from onnxsens.cli.options import (
     preprocessing_options,
     run_folder_option,
     search_options,
+    speed_options,
 )
 from onnxsens.cli.shell import Shell, shared
 
@@ -33,11 +34,13 @@ from onnxsens.cli.shell import Shell, shared
 @click.option("--levels", metavar="S[,S...]", help="Levels of the grid.  [default: 0.1 to 0.9]")
 @click.option("--tolerance", multiple=True, metavar="METRIC=X", help="What one weight may lose; searches look for it.")
 @click.option("--control", is_flag=True, help="Measure random pruning at the same levels too.")
+@click.option("--predict", is_flag=True, help="Show what one calibration pass predicts at the same levels too.")
 @click.option("--weights", multiple=True, metavar="PATTERN", help="Scan only weights of such names (* is anything).")
 @search_options
 @measuring_options
 @preprocessing_options
 @engine_options
+@speed_options
 @click.option("--dry-run", is_flag=True, help="Say how many evaluations and about how long, and stop.")
 @shared
 def command(
@@ -48,6 +51,7 @@ def command(
     levels: str | None,
     tolerance: Sequence[str],
     control: bool,
+    predict: bool,
     step: float,
     resolution: float,
     weights: Sequence[str],
@@ -58,10 +62,11 @@ def command(
 
     The same command again goes on where it stopped, and measures no point twice.
     """
-    from onnxsens.api import estimate, scan
+    from onnxsens.api import scan
     from onnxsens.cli.building import build_options, build_searches
     from onnxsens.cli.progress import Progress
     from onnxsens.errors import IncompleteError
+    from onnxsens.forecast import estimate
     from onnxsens.plan.goal import parse_limits
     from onnxsens.report import curves, documents, terminal
 
@@ -75,7 +80,9 @@ def command(
         return
     shell.saved = folder
     with Progress(shell) as progress:
-        result = scan(model, settings, folder, chosen, limits, progress, control=control, weights=weights)
+        result = scan(
+            model, settings, folder, chosen, limits, progress, control=control, predict=predict, weights=weights
+        )
     shell.result(curves.scan(result), documents.scan(result))
     if result.failures:
         raise IncompleteError(f"{len(result.failures)} weights have points that could not be measured; see the table")

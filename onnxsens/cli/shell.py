@@ -150,11 +150,11 @@ def ending(shell: Shell, error: BaseException) -> int:
     if isinstance(error, OnnxsensError):
         return shell.fail(error)
     if isinstance(error, MemoryError):
-        return shell.fail(OutOfMemoryError("out of memory; give fewer --scan-samples or a smaller --batch-size"))
+        return shell.fail(ProcessMemoryError("out of memory; give fewer --scan-samples or a smaller --batch-size"))
     return shell.fail(OnnxsensError(f"{type(error).__name__}: {' '.join(str(error).split())}; {BUG}"))
 
 
-class OutOfMemoryError(OnnxsensError):
+class ProcessMemoryError(OnnxsensError):
     """The machine has too little memory for this."""
 
     exit_code = 4

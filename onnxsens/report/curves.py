@@ -63,6 +63,11 @@ def curves(result: ScanResult) -> RenderableType:
             chance = "random costs no more: the criterion says nothing here"
             last = chance if weight in result.no_better_than_random else ""
             rows.append(["  at random", *(random[weight].get(level, "") for level in shown), last])
+        if weight in result.predicted:
+            drops = (f"{result.predicted[weight].drop_at(level):.3g}" for level in shown)
+            rows.append(["  predicted", *drops, "from one of these points and the layer's own error"])
+        elif weight in result.unpredicted:
+            rows.append(["  predicted", *("" for _ in shown), f"nothing: {inert(result.unpredicted[weight])}"])
     left_out = "" if len(shown) == len(asked) else f" ({len(shown)} of {len(asked)} levels; all with --json)"
     otherwise = any(map(differs, result.points))
     return table(

@@ -87,6 +87,17 @@ def scan(result: ScanResult) -> dict[str, Any]:
         "points": [point(item) for item in result.points],
         "control": [point(item) for item in result.control],
         "no_better_than_random": result.no_better_than_random,
+        "predicted": {
+            weight: {
+                "scaled_at": curve.points[-1].level,
+                "levels": (levels := [zeros / curve.size for zeros in curve.shape.zeros]),
+                "relative_errors": curve.shape.errors,
+                "drops": [curve.drop_at(level) for level in levels],
+            }
+            for weight, curve in result.predicted.items()
+            if curve.shape
+        },
+        "unpredicted": dict(result.unpredicted),
         "picks": {
             name: {weight: asdict(pick) for weight, pick in picks.items()} for name, picks in result.picks.items()
         },

@@ -12,10 +12,11 @@ from onnxsens.results import Applied, Diagnosis, Estimate, Verification
 def plan(made: Plan) -> RenderableType:
     """The answer first, then the candidates, then every weight."""
     proposals = table(
-        "what each picker proposed, measured as a whole on the search split",
+        "what each picker proposed, measured as a whole on samples of the search split",
         [
             ("picker", LEFT),
             ("sparsity", RIGHT),
+            ("samples", RIGHT),
             *((inert(name) + " drop", RIGHT) for name in made.quality.metrics),
             ("", FOLDED),
         ],
@@ -23,6 +24,7 @@ def plan(made: Plan) -> RenderableType:
             [
                 proposal.picker,
                 percent(proposal.sparsity),
+                count(proposal.samples),
                 *(quality(proposal.drops.get(name)) for name in made.quality.metrics),
                 "chosen" if proposal.picker == made.choice.picker else "baseline" if proposal.baseline else "",
             ]

@@ -1,0 +1,73 @@
+"""Everything that decides what a run measures, and how: one record, kept in the run's store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnxsens.errors import InputError, UsageError
+
+DEFAULT_BATCH = 32
+DEFAULT_SCAN_SAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that decides what is measured, and how.
+
+    Attributes:
+        data: spec of a data source.
+        dims: lengths for dynamic axes, by name, or by `INPUT:AXIS` where they have none.
+        metrics: asked for beside the goal's; the default one where there are none at all.
+        search_metric: what tolerances are on; None lets the outputs decide.
+        threads: of all processes together; None takes all cores.
+        exact: all samples for every measurement, also where fewer decide, and no prediction of where to look.
+        jobs: processes that measure points; None lets a few runs decide.
+        cache_memory: bytes for tensors kept inside the model, in all processes together; None takes a quarter of what
+            is free.
+        custom_op_libs: libraries of custom operators that sessions need. Native code: never taken from a store.
+    """
+
+    data: str
+    scale: float | None = None
+    mean: str | None = None
+    std: str | None = None
+    dims: Mapping[str, int] = field(default_factory=dict)
+    holdout: float = 0.5
+    seed: int = 0
+    metrics: tuple[str, ...] = ()
+    search_metric: str | None = None
+    output: str | None = None
+    class_axis: int | None = None
+    provider: str = "auto"
+    batch_size: int = DEFAULT_BATCH
+    threads: int | None = None
+    technique: str = "magnitude"
+    scan_samples: int = DEFAULT_SCAN_SAMPLES
+    custom_op_libs: tuple[str, ...] = ()
+    exact: bool = False
+    jobs: int | None = None
+    cache_memory: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("batch-size", self.batch_size), ("scan-samples", self.scan_samples)):
+            if value < 1:
+                raise UsageError(f"--{name} {value} is not a number of samples; give 1 or more")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads {self.threads} is not a number of threads; give 1 or more")
+        if self.jobs is not None and self.jobs < 1:
+            raise UsageError(f"--jobs {self.jobs} is not a number of processes; give 1 or more")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed} is negative; give 0 or more")
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Options":
+        """Options of an earlier run.
+
+        Raises:
+            InputError: they were written by something else.
+        """
+        try:
+            lists = {name: tuple(settings[name]) for name in ("metrics", "custom_op_libs") if name in settings}
+            return cls(**dict(settings) | lists)
+        except TypeError as error:
+            raise InputError(f"the run's settings are not ours: {error}; make a new run") from error
