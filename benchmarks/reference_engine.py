@@ -17,7 +17,8 @@ from pathlib import Path
 import onnxruntime
 
 from onnxsens.engine import Change, Question
-from onnxsens.workbench import Options, Workbench
+from onnxsens.options import Options
+from onnxsens.workbench import Workbench
 
 MODELS = Path(__file__).parent.parent / "models"
 METRICS = ("accuracy", "kl")
