@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from onnxsens.engine import Change, Evaluator, Question, ReferenceEvaluator
+from onnxsens.engine import Change, Evaluator, ModelRunner, Question, ReferenceEvaluator
 from onnxsens.options import Options
 from onnxsens.workbench import Workbench
 
@@ -88,8 +88,11 @@ def opened(
         indices = bench.split.search[:samples]
         size = bench.recipe.batch_size
         starts = () if alone else range(0, len(indices), size)
+        # A runner of its own, that runs one batch after the other on all threads, as whoever writes such a loop does.
+        runner = ModelRunner(bench.model, bench.inventory, bench.dataset, bench.provider, bench.recipe)
+        bench.closing.callback(runner.close)
         reference = ReferenceEvaluator(
-            bench.runner,
+            runner,
             bench.inventory,
             bench.split,
             list(bench.metrics.values()),

@@ -31,6 +31,7 @@ from onnxsens.engine.comparing import compare, gather, joined, refuse_unusable
 from onnxsens.engine.crew import Crew
 from onnxsens.engine.devices import device_of
 from onnxsens.engine.memory import default_cache_bytes
+from onnxsens.engine.runner import Outputs
 from onnxsens.engine.questions import Route, Routes
 from onnxsens.errors import DataError, MetricError, ModelError
 from onnxsens.files import sha256_of
@@ -131,7 +132,7 @@ class Workbench:
         """Run a few samples of the dense model to see what its outputs are, and whether the metrics fit them."""
         chosen = self._telling_samples()
         started = time.perf_counter()
-        parts = self.runner.fitting.fitted(lambda: list(self.runner.outputs({}, chosen)))
+        parts = self.runner.fitting.fitted(lambda: self._timed_outputs(chosen))
         self.seconds_per_sample = (time.perf_counter() - started) / len(chosen)
         found = joined(parts)
         order = [spec.name for spec in self.model.outputs if spec.name in found]
@@ -168,6 +169,15 @@ class Workbench:
             refuse_unusable(resolved, batch)
             if gives_zero_or_one(resolved, batch):
                 self.binary.add(metric.name)
+
+    def _timed_outputs(self, chosen: IntArray) -> list[Outputs]:
+        """Batch by batch; what the first one takes says whether batches are to be run side by side."""
+        session = self.runner.session({})
+        batches = self.runner.run(session, chosen)
+        started = time.perf_counter()
+        first = next(batches)
+        self.runner.run_side_by_side(time.perf_counter() - started)
+        return [first, *batches]
 
     def _telling_samples(self) -> IntArray:
         """A batch, with the samples that hold the smallest and the largest label, so that every label is checked."""

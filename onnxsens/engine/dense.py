@@ -1,7 +1,7 @@
 """The dense model's outputs, kept, for variants to be compared with."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from onnxsens.arrays import IntArray
@@ -69,8 +69,9 @@ class DenseByBatch:
 
     def outputs(self, split: SplitName, start: int, stop: int) -> Outputs:
         """Batches that were not run before are run now."""
-        parts = [self.batch(batch) for batch in batches(split, start, stop, self._runner.batch_size)]
-        return gather(parts, self._measures.reading)
+        keys = batches(split, start, stop, self._runner.batch_size)
+        self._make([key for key in keys if key not in self._kept])
+        return gather([self._kept[key] for key in keys], self._measures.reading)
 
     def rest(self) -> None:
         """Batches of the old size are not asked for any more."""
@@ -79,13 +80,27 @@ class DenseByBatch:
     def batch(self, batch: BatchKey) -> Outputs:
         """Those of one batch that metrics may look at."""
         if batch not in self._kept:
-            split, start, stop = batch
-            session = self._session()
-            began = time.perf_counter()
-            indices = self._measures.indices[split][start:stop]
-            [self._kept[batch]] = self._runner.run(session, indices, self._measures.read)
-            self._running.setdefault(stop - start, []).append(time.perf_counter() - began)
+            self._make([batch])
         return self._kept[batch]
+
+    def _make(self, keys: Sequence[BatchKey]) -> None:
+        if not keys:
+            return
+        session = self._session()
+
+        def job(batch: BatchKey) -> Callable[[], tuple[Outputs, float]]:
+            split, start, stop = batch
+            run = self._runner.job(session, self._measures.indices[split][start:stop], self._measures.read)
+
+            def timed() -> tuple[Outputs, float]:
+                began = time.perf_counter()
+                return run(), time.perf_counter() - began
+
+            return timed
+
+        for batch, (outputs, seconds) in zip(keys, self._runner.lanes.results(map(job, keys)), strict=True):
+            self._kept[batch] = outputs
+            self._running.setdefault(batch[2] - batch[1], []).append(seconds)
 
     @property
     def readable(self) -> tuple[str, ...]:
@@ -105,4 +120,4 @@ class DenseByBatch:
         """What a session of the whole model and a batch of that length take, from the runs so far."""
         self.batch(batch)
         _, start, stop = batch
-        return Trial(min(self._opening), min(self._running[stop - start]))
+        return Trial(opening=min(self._opening), running=min(self._running[stop - start]))

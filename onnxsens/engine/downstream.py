@@ -1,6 +1,7 @@
 """Runs what is downstream of one weight: by which route, on which chunks of the samples, batch by batch."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -9,16 +10,26 @@ from onnxsens.engine.answering import BatchKey
 from onnxsens.engine.dense import DenseByBatch
 from onnxsens.engine.frontier import Frontiers
 from onnxsens.engine.parts import Parts
-from onnxsens.engine.places import Place
+from onnxsens.engine.places import Place, Tensor
 from onnxsens.engine.questions import Route, Routes
-from onnxsens.engine.routes import Trial, Way, choose, tried
+from onnxsens.engine.routes import WAYS, Trial, Way, choose, tried
 from onnxsens.engine.runner import ModelRunner, Outputs
 from onnxsens.engine.sessions import Session
-from onnxsens.engine.shelf import Shelf
+from onnxsens.engine.shelf import Key, Shelf
 from onnxsens.errors import ModelError
+from onnxsens.model.cutting import CutModel
 
 DENSE_VALUES = "dense"  # names the session of a part whose weight is as the file has it
 MEGABYTE = 2**20
+
+# What a session is of: the head of a suffix, its tail, or all of it in one of two ways.
+Part: TypeAlias = Way | Literal["tail"]
+ONCE = ("tail", "input")  # serve all levels
+HOW: dict[Way, str] = {
+    "split": "what is downstream, its head made for each level",
+    "input": "what is downstream, the weight an input",
+    "rebuilt": "what is downstream, made for each level",
+}
 
 
 class Downstream:
@@ -50,7 +61,7 @@ class Downstream:
         self._tell = tell
         self._at = ""
         self._returning = False  # whether each variant is come back to, in another portion of the samples
-        self._needs: dict[tuple[str, Way], tuple[tuple[str, ...], int]] = {}
+        self._needs: dict[tuple[str, Part], tuple[tuple[str, ...], int]] = {}
 
     def route(self, weight: str, batches: Sequence[BatchKey], levels: int) -> Route:
         """The kept one, or the one that is found by trying the first of these batches.
@@ -62,19 +73,25 @@ class Downstream:
         if known is not None:
             return known
         whole = self._dense.trial(batches[0])
-        trials: dict[Way, Trial] = {"input": self._tried(weight, "input", batches[0])}
-        self._shelf.drop((weight, ("input", None)))  # the two together may be more than fits
-        trials["rebuilt"] = self._tried(weight, "rebuilt", batches[0])
-        self._shelf.drop((weight, ("rebuilt", DENSE_VALUES)))
-        route = choose(trials, whole, len(batches), levels)
+        rounds = -(-len(batches) // self._runner.lanes.count)
+        trials: dict[Way, Trial] = {}
+        for way in WAYS:
+            if way == "rebuilt" and trials["split"].allowed:
+                continue  # that is what a head without a tail is, and no faster than one with a tail
+            trials[way] = self._tried(weight, way, batches[0])
+            self._shelf.drop_owner(weight)  # two of them together may be more than fits
+            if way == "split" and trials[way].suffices(whole, rounds, levels):
+                break
+        route = choose(trials, whole, rounds, levels)
         self._routes.keep(weight, route)
-        how = {"input": "what is downstream, the weight an input", "rebuilt": "what is downstream, made for each level"}
-        chosen = how[route.weight] if route.engine == "suffix" else "the whole model"
+        chosen = HOW[route.weight] if route.engine == "suffix" else "the whole model"
         self._tell(f"'{weight}': {chosen} is run ({route.why})")
         return route
 
-    def run(self, weight: str, way: Way, values: AnyArray, variant: Hashable, batch: BatchKey) -> Outputs:
-        """The outputs downstream of a weight that has these values, `[n, ...]`.
+    def run(
+        self, weight: str, way: Way, values: AnyArray, variant: Hashable, batches: Sequence[BatchKey]
+    ) -> Iterator[Outputs]:
+        """The outputs downstream of a weight that has these values, `[n, ...]`, batch by batch.
 
         Args:
             variant: what the values are; a session that was made for them is used again.
@@ -82,18 +99,44 @@ class Downstream:
             ModelError: it does not run.
             SmallerBatchError: batches are to be smaller.
         """
+        jobs = (self._job(weight, way, values, variant, batch) for batch in batches)
+        for batch, (outputs, made) in zip(batches, self._runner.lanes.results(jobs), strict=True):
+            self._frontiers.keep(made, batch)
+            yield outputs
+
+    def _job(
+        self, weight: str, way: Way, values: AnyArray, variant: Hashable, batch: BatchKey
+    ) -> Callable[[], tuple[Outputs, dict[str, Tensor]]]:
+        """What does that for one batch, all that it needs at hand; and tensors that are to be kept."""
         _, start, stop = batch
-        session = self._session(weight, way, values, variant)
-        # The one place where a suffix is fed: frontier and weight, as they were handed out and as they are stored.
-        feed = self._frontiers.fetch(weight, batch)
-        inputs, _ = self._needs[weight, way]
-        with self._runner.fitting.room(stop - start):
-            if way == "input":
-                name = self._runner.copy.names[weight]
-                feed[name] = self._place.changing(name, values)
-            given = {name: feed[name] for name in inputs if name in feed}
-            made = self._place.read(session, session.readable, given)
-        return self._runner.by_sample(made, stop - start)
+        sessions = [(part, self._session(weight, part, values, variant)) for part in self._parts_of(weight, way)]
+        frontier = self._frontiers.job(weight, batch)
+        changed: dict[str, Tensor] = {}
+        if way == "input":
+            name = self._runner.copy.names[weight]
+            with self._runner.fitting.room(stop - start):
+                changed[name] = self._place.changing(name, values)
+
+        def run() -> tuple[Outputs, dict[str, Tensor]]:
+            found, made = frontier()
+            # The one place where a suffix is fed: frontier and weight, as they were handed out and as they are stored.
+            feed = found | changed
+            with self._runner.fitting.room(stop - start):
+                for part, session in sessions[:-1]:
+                    feed |= self._place.capture(session, session.readable, self._given(weight, part, feed))
+                part, session = sessions[-1]
+                outputs = self._place.read(session, session.readable, self._given(weight, part, feed))
+            return self._runner.by_sample(outputs, stop - start), made
+
+        return run
+
+    def _parts_of(self, weight: str, way: Way) -> tuple[Part, ...]:
+        """What is run one after the other."""
+        return ("split", "tail") if way == "split" and self._frontiers.crossing(weight) else (way,)
+
+    def _given(self, weight: str, part: Part, feed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        inputs, _ = self._needs[weight, part]
+        return {name: feed[name] for name in inputs if name in feed}
 
     def chunks(self, weight: str, batches: Sequence[BatchKey], levels: int) -> list[Sequence[BatchKey]]:
         """The batches in the portions in which they are run, so that a portion's frontier fits the budget.
@@ -133,36 +176,47 @@ class Downstream:
 
     def _tried(self, weight: str, way: Way, batch: BatchKey) -> Trial:
         dense = self._runner.model.array(weight)
-        variant = None if way == "input" else DENSE_VALUES
         try:
             self._frontiers.fetch(weight, batch)
         except ModelError as error:
             return Trial(failure=f"what is before it does not run by itself: {error}")
+
+        def opened(part: Part) -> Callable[[], Session]:
+            return lambda: self._session(weight, part, dense, DENSE_VALUES)
+
+        parts = self._parts_of(weight, way)
         return tried(
-            lambda: self._session(weight, way, dense, variant),
-            lambda _: self.run(weight, way, dense, variant, batch),
+            lambda: next(self.run(weight, way, dense, DENSE_VALUES, [batch])),
             self._dense.batch(batch),
+            once=opened(parts[-1]) if parts[-1] in ONCE else None,
+            each=opened(parts[0]) if parts[0] not in ONCE else None,
         )
 
-    def _session(self, weight: str, way: Way, values: AnyArray, variant: Hashable) -> Session:
+    def _session(self, weight: str, part: Part, values: AnyArray, variant: Hashable) -> Session:
         if weight != self._at:
             self._shelf.sweep(self._at)
             self._needs = {key: needs for key, needs in self._needs.items() if key[0] == weight}
             self._at = weight
             self._place.rest()
-        initializer = self._runner.copy.names[weight]
-        spec = TensorSpec(initializer, values.dtype, values.shape) if way == "input" else None
-        if (weight, way) not in self._needs:
-            part = self._frontiers.suffix(weight, spec)
-            self._needs[weight, way] = part.inputs, part.weight_bytes
-        key = (weight, (way, None if way == "input" else variant))
-        changes = {weight: values} if way == "rebuilt" else {}
-        if not self._returning:
-            self._shelf.drop_others(key)
-        _, size = self._needs[weight, way]
+        if (weight, part) not in self._needs:
+            cut = self._cut(weight, part, values)
+            self._needs[weight, part] = cut.inputs, cut.weight_bytes
+        key: Key = (weight, (part, None if part in ONCE else variant))
+        if not self._returning and part not in ONCE:
+            self._shelf.drop_others(key, (weight, ("tail", None)))
+        _, size = self._needs[weight, part]
+        changes = {} if part in ONCE else {weight: values}
         return self._shelf.session(
-            key, size, lambda: self._parts.session(self._frontiers.suffix(weight, spec), changes)
+            key, size, lambda: self._parts.session(self._cut(weight, part, values), changes)
         )
+
+    def _cut(self, weight: str, part: Part, values: AnyArray) -> CutModel:
+        if part == "split":
+            return self._frontiers.head(weight)
+        if part == "tail":
+            return self._frontiers.tail(weight)
+        name = self._runner.copy.names[weight]
+        return self._frontiers.suffix(weight, TensorSpec(name, values.dtype, values.shape) if part == "input" else None)
 
 
 def same_bits(one: AnyArray, other: AnyArray) -> bool:

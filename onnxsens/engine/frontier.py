@@ -6,7 +6,7 @@ weight was asked for first, on how much memory there is, or on what had to be co
 """
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 
 from onnxsens.arrays import IntArray, TensorSpec
@@ -16,7 +16,9 @@ from onnxsens.engine.parts import Parts
 from onnxsens.engine.places import Place, Tensor
 from onnxsens.engine.questions import SplitName
 from onnxsens.engine.runner import ModelRunner
+from onnxsens.engine.sessions import Session
 from onnxsens.engine.shelf import SEGMENTS, Shelf
+from onnxsens.model.crossing import Behind, crossing, stored_behind
 from onnxsens.model.cutting import CutModel, Segment
 
 # Each has a session with memory and threads of its own; of fewer, more is computed again where memory is small.
@@ -52,6 +54,7 @@ class Frontiers:
         self._place = place
         self._seconds: dict[int, float] = {}
         self._reached: dict[str, tuple[str, ...]] = {}
+        self._crossings: dict[str, tuple[str, ...]] = {}
         self._at = ""
         made = {name for name in self._wiring.varying if not self._wiring.is_input(name)}
         self.types, self._unreadable = parts.types(made)
@@ -86,34 +89,50 @@ class Frontiers:
             ModelError: a segment does not run.
             SmallerBatchError: batches are to be smaller.
         """
+        found, made = self.job(weight, batch)()
+        self.keep(made, batch)
+        return found
+
+    def job(self, weight: str, batch: BatchKey) -> Callable[[], tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """What gives a weight's frontier, and beside it all that was made for that and is to be kept.
+
+        What it needs is at hand; it may be called in another thread.
+        """
         if weight != self._at:
             self._turn_to(weight)
         _, start, stop = batch
-        found: dict[str, Tensor] = {}
+        numbers = self._missing(self.names(weight), batch)
+        made_here = {name for number in numbers for name in self._segments[number].gives}
+        wanted = {name for number in numbers for name in self._needs[number][0]}.union(self._frontiers[weight])
+        sessions = [self._session(number) for number in numbers]
         with self._runner.fitting.room(stop - start):
-            for number in self._missing(self.names(weight), batch):
-                found |= self._run(number, batch, found)
-            found |= self._at_hand(self._frontiers[weight], batch, found)
-        self._keep(found, batch)
-        return {name: found[name] for name in self._frontiers[weight] if name in found}
+            given = self._at_hand(sorted(wanted - made_here), batch)
+
+        def run() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+            known = dict(given)
+            with self._runner.fitting.room(stop - start):
+                for number, session in zip(numbers, sessions, strict=True):
+                    known |= self._run(number, session, known)
+            return {name: known[name] for name in self._frontiers[weight] if name in known}, known
+
+        return run
 
     def fed(self, batch: BatchKey) -> dict[str, Tensor]:
         """What the data set has for one batch."""
-        found = self._at_hand([spec.name for spec in self._runner.dataset.specs], batch, {})
-        self._keep(found, batch)
+        found = self._at_hand([spec.name for spec in self._runner.dataset.specs], batch)
+        self.keep(found, batch)
         return found
 
-    def _keep(self, found: Mapping[str, Tensor], batch: BatchKey) -> None:
+    def keep(self, found: Mapping[str, Tensor], batch: BatchKey) -> None:
+        """Hold what is needed again, as far as there is room."""
         for name, values in found.items():
             if self._place.holds or not self._wiring.is_input(name):
                 self.holding.put(name, batch, values)
 
-    def _at_hand(self, names: Iterable[str], batch: BatchKey, made: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Those that were just made, are held, or come from the data set, which may leave an optional input out."""
-        found = {name: made[name] for name in names if name in made}
-        others = [name for name in names if name not in made]
-        found |= {name: self.holding.get(name, batch) for name in others if self.holding.has(name, batch)}
-        missing = [name for name in others if name not in found]
+    def _at_hand(self, names: Iterable[str], batch: BatchKey) -> dict[str, Tensor]:
+        """Those that are held, or come from the data set, which may leave an optional input out."""
+        found = {name: self.holding.get(name, batch) for name in names if self.holding.has(name, batch)}
+        missing = [name for name in names if name not in found]
         if missing:
             split, start, stop = batch
             feed = self._runner.feed(self._indices[split][start:stop])
@@ -195,22 +214,46 @@ class Frontiers:
                     waiting.append(name)  # noqa: PERF401 - the list is walked as it grows
         return sorted(found)
 
-    def _run(self, number: int, batch: BatchKey, made: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _session(self, number: int) -> Session:
+        _, size = self._needs[number]
+        return self._shelf.session((SEGMENTS, number), size, lambda: self._parts.session(self._part(number), {}))
+
+    def _run(self, number: int, session: Session, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What a segment gives, for one batch."""
-        segment = self._segments[number]
-        inputs, size = self._needs[number]
-        session = self._shelf.session((SEGMENTS, number), size, lambda: self._parts.session(self._part(number), {}))
-        given = self._at_hand(inputs, batch, made)
+        inputs, _ = self._needs[number]
+        given = {name: known[name] for name in inputs if name in known}
         began = time.perf_counter()
-        values = self._place.capture(session, segment.gives, given)
+        values = self._place.capture(session, self._segments[number].gives, given)
         took = time.perf_counter() - began
         self._seconds[number] = min(took, self._seconds.get(number, took))
-        return values | {name: value for name, value in given.items() if self._wiring.is_input(name)}
+        return values
 
     def _part(self, number: int) -> CutModel:
         segment = self._segments[number]
         given = {name: self.types[name] for name in segment.takes if not self._wiring.is_input(name)}
         return self._wiring.cut(given, segment.gives)
+
+    @cached_property
+    def _behind(self) -> Behind:
+        return stored_behind(self._wiring, list(self._runner.copy.names.values()))
+
+    def crossing(self, weight: str) -> tuple[str, ...]:
+        """What crosses from the head of a weight's suffix into the tail; nothing where it has no tail."""
+        if weight not in self._crossings:
+            initializer = self._runner.copy.names[weight]
+            found = crossing(self._wiring, initializer, self._behind, self.reached(weight))
+            self._crossings[weight] = () if self._unreadable.keys() & set(found) else found
+        return self._crossings[weight]
+
+    def head(self, weight: str) -> CutModel:
+        """What is downstream of a weight up to where it crosses into the tail; all of it where there is none."""
+        given = {name: self.types[name] for name in self.names(weight)}
+        return self._wiring.cut(given, self.crossing(weight) or self.reached(weight))
+
+    def tail(self, weight: str) -> CutModel:
+        """The rest, which the weight is not in."""
+        given = {name: self.types[name] for name in (*self.names(weight), *self.crossing(weight))}
+        return self._wiring.cut(given, self.reached(weight))
 
     def suffix(self, weight: str, as_input: TensorSpec | None) -> CutModel:
         """The part downstream of a weight; the weight itself an input of it where that is asked for."""

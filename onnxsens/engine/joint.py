@@ -13,7 +13,7 @@ from onnxsens.engine.frontier import Frontiers
 from onnxsens.engine.parts import Parts
 from onnxsens.engine.places import Place
 from onnxsens.engine.questions import Change, Route, Routes
-from onnxsens.engine.routes import Trial, choose, tried
+from onnxsens.engine.routes import choose, tried
 from onnxsens.engine.runner import ModelRunner, Outputs
 from onnxsens.engine.sessions import Session
 from onnxsens.engine.shelf import WHOLE, Shelf
@@ -57,10 +57,10 @@ class JointRuns:
             return known
         dense = self._dense.batch(batches[0])
         weights = self._weights({})
-        trial = tried(self._session, lambda session: self._run(session, batches[0], weights), dense)
+        trial = tried(lambda: self._job(self._session(), batches[0], weights)(), dense, once=self._session)
         whole = self._dense.trial(batches[0])
-        never = Trial(failure="that is the whole model")
-        route = choose({"input": trial, "rebuilt": never}, whole, len(batches), LIKELY_VARIANTS)
+        rounds = -(-len(batches) // self._runner.lanes.count)
+        route = choose({"input": trial}, whole, rounds, LIKELY_VARIANTS)
         routes.keep(JOINT, route)
         say(f"many weights at once: {'all weights as inputs' if route.engine == 'suffix' else 'a session a variant'}")
         if route.engine == "reference":
@@ -79,7 +79,8 @@ class JointRuns:
             self._values = ((), {})  # before the next ones take their memory
             self._values = changes, self._weights(self._variants.values(changes))
         session = self._session()
-        return [self._run(session, batch, self._values[1]) for batch in batches]
+        jobs = (self._job(session, batch, self._values[1]) for batch in batches)
+        return list(self._runner.lanes.results(jobs))
 
     def rest(self) -> None:
         """Let go of the last variant's values."""
@@ -109,11 +110,18 @@ class JointRuns:
         inputs = {name: TensorSpec(name, array.dtype, array.shape) for name, array in arrays.items()}
         return self._runner.wiring.cut({}, self._wanted, inputs)
 
-    def _run(self, session: Session, batch: BatchKey, values: Mapping[str, AnyArray]) -> Outputs:
+    def _job(self, session: Session, batch: BatchKey, values: Mapping[str, AnyArray]) -> Callable[[], Outputs]:
+        """What runs one batch, all that it needs at hand."""
         _, start, stop = batch
         inputs, _ = self._needs
         with self._runner.fitting.room(stop - start):
             given = self._frontiers.fed(batch)
             given |= {name: self._place.changing(name, values[name]) for name in values}
-            found = self._place.read(session, session.readable, {name: given[name] for name in inputs if name in given})
-        return self._runner.by_sample(found, stop - start)
+        given = {name: given[name] for name in inputs if name in given}
+
+        def run() -> Outputs:
+            with self._runner.fitting.room(stop - start):
+                found = self._place.read(session, session.readable, given)
+            return self._runner.by_sample(found, stop - start)
+
+        return run

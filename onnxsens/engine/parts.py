@@ -26,7 +26,7 @@ class Parts:
             ModelError: it cannot be loaded.
         """
         copy = self._runner.copy
-        recipe = self._runner.recipe
+        recipe = self._runner.session_recipe
         with tempfile.TemporaryDirectory(prefix="onnxsens-") as folder:
             path = Path(folder) / "part.onnx"
             part.write(path)

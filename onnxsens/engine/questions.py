@@ -120,14 +120,14 @@ class Route:
 
     Attributes:
         engine: who runs them.
-        weight: how the changed weight gets in: as an input of one session, or before a session is built anew for each
-            level.
+        weight: how the changed weight gets in: before the head of what is downstream is built anew for each level, as
+            an input of one session, or before all that is downstream is built anew.
         exact: whether the dense weight, sent this way, gave the very bits of the whole model.
         why: one line: what was measured, or why the suffix cannot be used.
     """
 
     engine: Literal["suffix", "reference"]
-    weight: Literal["input", "rebuilt"]
+    weight: Literal["split", "input", "rebuilt"]
     exact: bool
     why: str
 

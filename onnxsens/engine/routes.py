@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,13 +13,18 @@ from onnxsens.engine.runner import Outputs
 from onnxsens.engine.sessions import Session
 from onnxsens.errors import ModelError
 
-Way = Literal["input", "rebuilt"]
+# How a changed weight gets in: what holds it is made anew for each of its values, the head of what is downstream or all
+# of that; or it is an input of one session.
+Way = Literal["split", "input", "rebuilt"]
+WAYS: tuple[Way, ...] = ("split", "input", "rebuilt")  # in order of preference between equals
 
 # How far outputs of the dense weight may be from the whole model's, in parts of the output's largest magnitude: float32
 # sums in another order stay well below that.
 TOLERANCE = 1e-5
 # One way is taken for another where it is faster by this much: noise is not to decide.
 MARGIN = 0.9
+# Where making heads takes no more than this share of the whole, no other way can be better by more than noise.
+SMALL = 0.1
 SHORT = 0.1  # seconds; as many runs as fit are timed, up to
 MOST_RUNS = 5
 
@@ -29,12 +34,14 @@ class Trial:
     """One way, tried.
 
     Attributes:
-        opening: seconds that a session takes to make.
+        once: seconds that sessions take to make which serve all levels.
+        opening: seconds that a session takes to make which serves one level.
         running: seconds of a batch.
         error: largest difference to the whole model's outputs, in parts of the largest magnitude; 0 for the same bits.
         failure: why it cannot be used; the numbers mean nothing then.
     """
 
+    once: float = 0.0
     opening: float = 0.0
     running: float = 0.0
     error: float = 0.0
@@ -49,7 +56,24 @@ class Trial:
         if self.failure:
             return self.failure
         close = "bit for bit" if self.error == 0 else f"to {self.error:.1e}"
-        return f"{self.running * 1e3:.3g} ms a batch and {self.opening * 1e3:.3g} ms a session, {close}"
+        sessions = f"{self.once * 1e3:.3g} ms of sessions, {self.opening * 1e3:.3g} ms for each level"
+        return f"{self.running * 1e3:.3g} ms a batch, {sessions}, {close}"
+
+    def cost(self, batches: int, levels: int) -> float:
+        """Seconds of so many levels on so many batches."""
+        return self.once + levels * (self.opening + batches * self.running)
+
+    def suffices(self, whole: "Trial", batches: int, levels: int) -> bool:
+        """Whether no other way is worth a trial: next to nothing is wasted on sessions.
+
+        What is left is what is run for a batch, which is optimised with all weights known.
+        """
+        wasted = levels * self.opening
+        return (
+            self.allowed
+            and self.running <= whole.running
+            and wasted <= SMALL * self.cost(batches, levels)
+        )
 
 
 class KeptRoutes:
@@ -67,49 +91,62 @@ class KeptRoutes:
         self.routes[weight] = route
 
 
-def tried(opened: Callable[[], Session], run: Callable[[Session], Outputs], dense: Outputs) -> Trial:
-    """Time a session and a batch of the dense weight, and compare it with the whole model.
+def tried(
+    run: Callable[[], Outputs],
+    dense: Outputs,
+    *,
+    once: Callable[[], Session] | None = None,
+    each: Callable[[], Session] | None = None,
+) -> Trial:
+    """Time sessions and a batch of the dense weight, and compare it with the whole model.
 
     Args:
         run: one batch.
         dense: the whole model's outputs for it; those that `run` does not give are left aside.
+        once, each: make a session that serves all levels, and one that serves one.
     """
     try:
-        began = time.perf_counter()
-        session = opened()
-        opening = time.perf_counter() - began
+        paid_once, opening = (timed(make) if make is not None else 0.0 for make in (once, each))
         # The first run is a little slower than others; where one takes long that matters less than a second one.
         began = time.perf_counter()
-        outputs = run(session)
+        outputs = run()
         times = [time.perf_counter() - began]
         error = max((distance(dense[name], values) for name, values in outputs.items()), default=0.0)
         if error > TOLERANCE:
             return Trial(failure=f"the dense weight gives outputs that are off by {error:.1e}")
         while len(times) < MOST_RUNS and sum(times) + times[-1] < SHORT:
-            began = time.perf_counter()
-            run(session)
-            times.append(time.perf_counter() - began)
+            times.append(timed(run))
     except ModelError as failure:
         return Trial(failure=str(failure))
-    return Trial(opening, min(times), error)
+    return Trial(paid_once, opening, min(times), error)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def choose(trials: Mapping[Way, Trial], whole: Trial, batches: int, levels: int) -> Route:
     """The fastest way that is allowed, over so many levels on so many batches.
 
-    What gives the whole model's bits is preferred to what does not, an input to sessions made anew, and both to the
+    What gives the whole model's bits is preferred to what does not, ways in the order of `WAYS`, and all of them to the
     whole model, unless the other is clearly faster.
+
+    Args:
+        trials: of ways that were tried.
+        whole: the whole model, a session for each level.
     """
     costs: dict[tuple[Literal["suffix", "reference"], Way], float] = {}
-    if trials["input"].allowed:
-        costs["suffix", "input"] = trials["input"].opening + levels * batches * trials["input"].running
-    if trials["rebuilt"].allowed:
-        # A part of the model, made in the same way, is not slower than all of it; where it seems so, that is noise.
-        running = min(trials["rebuilt"].running, whole.running)
-        costs["suffix", "rebuilt"] = levels * (trials["rebuilt"].opening + batches * running)
-    costs["reference", "rebuilt"] = levels * (whole.opening + batches * whole.running)
+    for way in WAYS:
+        if way in trials and trials[way].allowed:
+            # A part of the model, made in the same way, is not slower than all of it; where it seems so, that is noise.
+            running = trials[way].running if way == "input" else min(trials[way].running, whole.running)
+            costs["suffix", way] = replace(trials[way], running=running).cost(batches, levels)
+    costs["reference", "rebuilt"] = whole.cost(batches, levels)
     # A stable sort: between equals the order above holds. The whole model comes last, whatever its bits.
-    ordered = sorted(costs, key=lambda each: (each[0] == "reference", trials[each[1]].error > 0))
+    ordered = sorted(costs, key=lambda each: (each[0] == "reference", each[0] == "suffix" and trials[each[1]].error > 0))
     best = ordered[0]
     for other in ordered[1:]:
         if costs[other] < MARGIN * costs[best]:

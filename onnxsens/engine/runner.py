@@ -5,6 +5,7 @@ One session a variant. Comparing outputs is somebody else's business.
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from onnxsens.arrays import AnyArray, IntArray, TensorSpec
 from onnxsens.data import Dataset
 from onnxsens.engine.failures import newest_ir
 from onnxsens.engine.fitting import Fitting
-from onnxsens.engine.providers import Provider
+from onnxsens.engine.lanes import Lanes, lanes_for
+from onnxsens.engine.providers import CPU, Provider
 from onnxsens.engine.sessions import Recipe, Session, open_session
 from onnxsens.errors import ModelError
 from onnxsens.model import Inventory, Model, load_model, take_inventory, write_model
@@ -88,10 +90,26 @@ class ModelRunner:
         self._feeds: dict[bytes, Mapping[str, AnyArray]] = {}
         self._feed_bytes = 0
         self._feed_room = KEPT_FEED_BYTES
+        self.lanes = Lanes()
 
     def close(self) -> None:
         """Remove the working copy."""
+        self.lanes.close()
         self._folder.cleanup()
+
+    def run_side_by_side(self, seconds: float) -> None:
+        """Run batches side by side from here on, if that is worth it where one takes so many seconds.
+
+        Never on a device, which is busy with one, nor where a session's state goes from run to run.
+        """
+        if self.provider.name == CPU and self.random is None:
+            self.lanes.close()
+            self.lanes = Lanes(lanes_for(self.recipe.threads, seconds))
+
+    @property
+    def session_recipe(self) -> Recipe:
+        """The recipe, with the threads of one session."""
+        return replace(self.recipe, threads=self.recipe.threads // self.lanes.count)
 
     @property
     def copy(self) -> WorkingCopy:
@@ -180,7 +198,7 @@ class ModelRunner:
     def session(self, changes: Mapping[str, AnyArray]) -> Session:
         """A session of the working copy, which is made anew, once, with the newest IR version that can be loaded."""
         try:
-            return self.opened(self._copy, changes, self.provider, self.recipe)
+            return self.opened(self._copy, changes, self.provider, self.session_recipe)
         except ModelError as error:
             newest = newest_ir(error.__cause__) if error.__cause__ else None
             if newest is None or self.ir_version is not None:
@@ -189,7 +207,7 @@ class ModelRunner:
         self._note(f"the model is IR version {self.model.proto.ir_version}; run as {newest}, the newest that can be")
         self._copy = self._working_copy("older-ir")
         self.__dict__.pop("wiring", None)  # it was read from the copy that could not be loaded
-        return self.opened(self._copy, changes, self.provider, self.recipe)
+        return self.opened(self._copy, changes, self.provider, self.session_recipe)
 
     def opened(
         self,
@@ -228,22 +246,33 @@ class ModelRunner:
         Args:
             read: the only output that is looked at; the others need not come back from where they are computed.
         """
+        return self.lanes.results(self.job(session, batch, read) for batch in self._batches(indices))
+
+    def job(self, session: Session, batch: IntArray, read: str | None = None) -> Callable[[], Outputs]:
+        """What runs one batch, as `run` does; may be called in another thread."""
         kinds = ", ".join(f"'{name}' is {kind}" for name, kind in session.unreadable.items())
         if not session.readable:
             raise ModelError(f"no output of '{self.model.path.name}' is one that a metric can read: {kinds}; add one")
         if kinds:
             self._note(f"left out, since no metric can read it: {kinds}")
-        size = self.batch_size
-        for number, values in enumerate(self._runs(session, [read] if read else session.readable, indices)):
-            yield self.by_sample(values, min(size, len(indices) - number * size))
+        job = self._job(session, [read] if read else session.readable, batch)
+        return lambda: self.by_sample(job(), len(batch))
 
     def _runs(self, session: Session, names: Sequence[str], indices: IntArray) -> Iterator[Outputs]:
-        size = self.batch_size
-        for start in range(0, len(indices), size):
-            batch = indices[start : start + size]
+        return self.lanes.results(self._job(session, names, batch) for batch in self._batches(indices))
+
+    def _job(self, session: Session, names: Sequence[str], batch: IntArray) -> Callable[[], Outputs]:
+        feed = self.feed(batch)
+
+        def run() -> Outputs:
             with self.fitting.room(len(batch)):
-                values = session.run(names, self.feed(batch))
-            yield dict(zip(names, values, strict=True))
+                return dict(zip(names, session.run(names, feed), strict=True))
+
+        return run
+
+    def _batches(self, indices: IntArray) -> list[IntArray]:
+        size = self.batch_size
+        return [indices[start : start + size] for start in range(0, len(indices), size)]
 
     def by_sample(self, values: Outputs, samples: int) -> Outputs:
         """The outputs whose first axis is the samples, those of the padding left out.

@@ -16,6 +16,7 @@ from onnxsens.arrays import AnyArray
 from onnxsens.engine.devices import BFLOAT16, HOLDABLE, HOST, Held, device_of, hold, plain
 from onnxsens.engine.failures import explained, version
 from onnxsens.engine.fitting import is_out_of_memory
+from onnxsens.engine.heap import keep_freed
 from onnxsens.engine.providers import CPU, Provider
 from onnxsens.engine.runtime import one_line, runtime, silenced
 from onnxsens.errors import InputError, ModelError, OutOfMemoryError, ProviderError
@@ -177,6 +178,7 @@ def open_session(
         InputError: a library is not one of custom operators.
     """
     ort = runtime()
+    keep_freed()
     options = ort.SessionOptions()
     options.intra_op_num_threads = recipe.threads
     options.inter_op_num_threads = 1

@@ -57,6 +57,8 @@ def choose_workers(runner: ModelRunner, threads: int, work_seconds: float) -> Sh
         return Sharing(1, None, None, "one worker: there is one thread")
     if runner.provider.name != CPU:
         return Sharing(1, None, None, f"one worker: it has {runner.provider.name} to itself")
+    if runner.lanes.count > 1:
+        return Sharing(1, None, None, f"one worker: it runs {runner.lanes.count} batches side by side")
     if work_seconds * (1 - 1 / threads) < START_SECONDS:
         return Sharing(1, None, None, f"one worker: about {work_seconds:.1f} s of work do not pay for starting others")
     feed = runner.feed(np.arange(min(runner.batch_size, len(runner.dataset))))

@@ -12,6 +12,7 @@ from onnxsens.engine.heap import give_back
 from onnxsens.engine.sessions import Session
 
 MOST_SESSIONS = 48
+LARGE = 2**20  # bytes of weights, from which on a session gets the memory that others have left
 
 # What a session belongs to: a weight by its name, or one of these, which no weight is called; and which one it is.
 Key: TypeAlias = tuple[str, Hashable]
@@ -30,7 +31,6 @@ class Shelf:
         self._room = room
         self._kept: OrderedDict[Key, tuple[Session, int]] = OrderedDict()
         self._used: set[Key] = set()
-        self._last: Key | None = None
 
     def session(self, key: Key, size: int, make: Callable[[], Session]) -> Session:
         """The session of that key, made if it is not here; others go before that, where room is needed.
@@ -39,15 +39,13 @@ class Shelf:
             size: bytes of the weights that it holds.
         """
         self._used.add(key)
-        if key != self._last:
-            give_back()  # what the runs of the last one left; runs of the same one would take it again
-            self._last = key
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key][0]
         while self._kept and (self._held() + size > self._room or len(self._kept) >= MOST_SESSIONS):
             self._kept.popitem(last=False)
-            give_back()
+        if size >= LARGE:
+            give_back()  # what runs of other sessions left; runs of the same one would take it again
         self._kept[key] = made = make(), size
         return made[0]
 
@@ -55,10 +53,15 @@ class Shelf:
         """Give one back, if it is here."""
         self._kept.pop(key, None)
 
-    def drop_others(self, key: Key) -> None:
-        """Give back what else belongs to the same owner."""
-        for other in [each for each in self._kept if each[0] == key[0] and each != key]:
+    def drop_others(self, key: Key, kept: Key | None = None) -> None:
+        """Give back what else belongs to the same owner, but for `kept`."""
+        for other in [each for each in self._kept if each[0] == key[0] and each not in (key, kept)]:
             del self._kept[other]
+
+    def drop_owner(self, owner: str) -> None:
+        """Give back all that belongs to `owner`."""
+        for key in [each for each in self._kept if each[0] == owner]:
+            del self._kept[key]
 
     def sweep(self, owner: str) -> None:
         """Give back what was not used since the last time, and all that belongs to `owner`."""

@@ -162,7 +162,7 @@ class SuffixEvaluator:
     def _all(self, weight: str, way: Way, variant: str, keys: Sequence[BatchKey]) -> list[Outputs]:
         """The dense weight, or zeros in its place."""
         values = self._runner.model.array(weight) if variant == DENSE_VALUES else self._variants.zeroed(weight)
-        return [self._downstream.run(weight, way, values, variant, key) for key in keys]
+        return list(self._downstream.run(weight, way, values, variant, keys))
 
     def _subject(self, question: Question) -> tuple[str | None, str, tuple[int, int]]:
         """The weight that alone is changed, if there is one and a suffix serves, and the samples."""
@@ -317,8 +317,8 @@ class SuffixEvaluator:
         if same_bits(values, self._runner.model.array(weight)):
             return [self._dense.batch(key) for key in keys]
         reached = self._downstream.reached(weight)
-        found = []
-        for key in keys:
-            others = {name: value for name, value in self._dense.batch(key).items() if name not in reached}
-            found.append(others | self._downstream.run(weight, way, values, question.changes, key))
-        return found
+        changed = self._downstream.run(weight, way, values, question.changes, keys)
+        return [
+            {name: value for name, value in self._dense.batch(key).items() if name not in reached} | outputs
+            for key, outputs in zip(keys, changed, strict=True)
+        ]

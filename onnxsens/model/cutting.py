@@ -145,10 +145,18 @@ class Wiring:
 
     def frontier(self, initializer: str, wanted: Collection[str]) -> tuple[str, ...]:
         """What has to be known beside an initializer to compute the outputs `wanted` that are downstream of it."""
-        numbers, changed = self._reached(frozenset({initializer}))
-        needed = self._needed(frozenset(wanted) & changed)
-        taken = {name for number in numbers & needed for name in self.reads[number]}
+        numbers, changed = self._changed(initializer, wanted)
+        taken = {name for number in numbers for name in self.reads[number]}
         return tuple(sorted((taken & self.varying) - changed, key=self._place))
+
+    def changed_nodes(self, initializer: str, wanted: Collection[str]) -> list[int]:
+        """The places of the nodes that depend on an initializer and lead to the outputs `wanted`, in order."""
+        return sorted(self._changed(initializer, wanted)[0])
+
+    def _changed(self, initializer: str, wanted: Collection[str]) -> tuple[frozenset[int], frozenset[str]]:
+        """Nodes downstream of an initializer that lead to these outputs, and all tensors that are downstream of it."""
+        numbers, changed = self._reached(frozenset({initializer}))
+        return numbers & self._needed(frozenset(wanted) & changed), changed
 
     def first_reader(self, initializer: str) -> int:
         """The place of the first node that reads it; past the last node where none does."""
