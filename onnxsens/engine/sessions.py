@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from onnxsens.arrays import AnyArray
+from onnxsens.engine.arena import share_arena
 from onnxsens.engine.devices import BFLOAT16, HOLDABLE, HOST, Held, device_of, hold, plain
 from onnxsens.engine.failures import explained, version
 from onnxsens.engine.fitting import is_out_of_memory
-from onnxsens.engine.heap import keep_freed
 from onnxsens.engine.providers import CPU, Provider
 from onnxsens.engine.runtime import one_line, runtime, silenced
 from onnxsens.errors import InputError, ModelError, OutOfMemoryError, ProviderError
@@ -178,7 +178,6 @@ def open_session(
         InputError: a library is not one of custom operators.
     """
     ort = runtime()
-    keep_freed()
     options = ort.SessionOptions()
     options.intra_op_num_threads = recipe.threads
     options.inter_op_num_threads = 1
@@ -186,9 +185,10 @@ def open_session(
     # Threads that wait by spinning slow down whichever session runs next: 4.6 ms a batch became 12.5 ms where three
     # sessions took turns. Alone, a session is as fast without.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # An arena grows with the largest run and never shrinks, one for each session; and an output is a view of it, so
-    # that a tensor that is held would keep all of it alive. Without, runs take as long, the bits are the same.
     options.enable_cpu_mem_arena = False
+    if provider.name == CPU:
+        share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
     levels = ort.GraphOptimizationLevel
     # Without optimisation no intermediate tensor is fused away.
     options.graph_optimization_level = (
