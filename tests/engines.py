@@ -19,7 +19,7 @@ from onnxsens.engine import (
 )
 from onnxsens.workbench import Workbench
 
-ENGINES = ("reference", "input", "rebuilt", "chosen", "held input", "held rebuilt")
+ENGINES = ("reference", "split", "input", "rebuilt", "chosen", "held split", "held input", "held rebuilt")
 HELD = "held "  # as on a GPU: tensors are held where sessions run, here in the memory of the host
 PLENTY = 2**30
 

@@ -25,7 +25,7 @@ TOLERANCE = 1e-5
 MARGIN = 0.9
 # Where making heads takes no more than this share of the whole, no other way can be better by more than noise.
 SMALL = 0.1
-SHORT = 0.1  # seconds; as many runs as fit are timed, up to
+SHORT = 0.02  # seconds; as many runs as fit are timed, up to
 MOST_RUNS = 5
 
 
@@ -141,8 +141,8 @@ def choose(trials: Mapping[Way, Trial], whole: Trial, batches: int, levels: int)
     costs: dict[tuple[Literal["suffix", "reference"], Way], float] = {}
     for way in WAYS:
         if way in trials and trials[way].allowed:
-            # A part of the model, made in the same way, is not slower than all of it; where it seems so, that is noise.
-            running = trials[way].running if way == "input" else min(trials[way].running, whole.running)
+            # A part of the model, made in the same way as all of it, is not slower than all of it; where it seems so, that is noise.
+            running = min(trials[way].running, whole.running) if way == "rebuilt" else trials[way].running
             costs["suffix", way] = replace(trials[way], running=running).cost(batches, levels)
     costs["reference", "rebuilt"] = whole.cost(batches, levels)
     # A stable sort: between equals the order above holds. The whole model comes last, whatever its bits.

@@ -128,7 +128,7 @@ class TestSessions:
             session.run(["y"], feed) if way == "run" else session.run_held([], ["y"], feed)
         text = str(caught.value)
         assert text.startswith("onnxruntime runs out of memory with 'm.onnx': operator 'ConstantOfShape' (node 'fill')")
-        assert text.endswith("std::bad_alloc; give a smaller --batch-size")
+        assert text.endswith("; give a smaller --batch-size")
         assert "\n" not in text
 
     def test_the_session_goes_on_with_fewer_samples(self, tmp_path: Path) -> None:

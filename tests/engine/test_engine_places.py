@@ -206,7 +206,7 @@ def tolerance_on(device: Device) -> float:
 @pytest.mark.gpu
 @pytest.mark.skipif(not CUDA_STARTS, reason="no CUDA provider starts here")
 class TestOnAGpu:
-    @pytest.mark.parametrize("engine", ["reference", "input", "rebuilt", "chosen"])
+    @pytest.mark.parametrize("engine", ["reference", "split", "input", "rebuilt", "chosen"])
     @pytest.mark.parametrize("made", ["convolutional", "shaped"])
     def test_answers_are_those_of_the_cpu(self, tmp_path: Path, engine: str, made: str) -> None:
         proto, shape = (convolutional(), (2, 8, 8)) if made == "convolutional" else (shaped(), (6,))

@@ -49,7 +49,7 @@ def residual(blocks: int = 3, seed: int = 0) -> onnx.ModelProto:
 FRONTIER = 4 * 6 * 6 * 4 * 4  # bytes of a tensor inside `residual`, for a batch of 4
 
 
-@pytest.mark.parametrize("way", ["input", "rebuilt", "held input"])
+@pytest.mark.parametrize("way", ["split", "input", "rebuilt", "held split", "held input"])
 @pytest.mark.parametrize("budget", [0, 3 * FRONTIER, 2**30])
 @pytest.mark.parametrize("spilling", [False, True])
 def test_points_do_not_depend_on_the_memory_allowed(tmp_path: Path, way: str, budget: int, spilling: bool) -> None:
@@ -192,7 +192,7 @@ def test_a_variant_that_does_not_run_is_in_the_answer(tmp_path: Path) -> None:
     }
     proto = model_of(nodes, {"x": ["N", 6]}, {"logits": ["N", 3]}, weights)
     with bench_of(proto, tmp_path, (6,), 3, metrics=METRIC) as bench:
-        for engine in ("reference", "input", "rebuilt"):
+        for engine in ("reference", "split", "input", "rebuilt"):
             with evaluator_over(bench, engine) as evaluator:
                 good, bad = evaluator.answers(levels_of("w", (0, 30), METRIC, (0.1, 1.0)))
             assert not good.failures
@@ -200,7 +200,7 @@ def test_a_variant_that_does_not_run_is_in_the_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fashion_cnn", "jv_gru", "jv_gru1", "jv_gru1_loop", "jv_lstm", "jv_transformer"])
-@pytest.mark.parametrize("way", ["input", "rebuilt"])
+@pytest.mark.parametrize("way", ["split", "input", "rebuilt"])
 def test_shipped_models_agree_with_the_reference_on_every_weight(models: Path, name: str, way: str) -> None:
     image = name == "fashion_cnn"
     data = models / ("fashion_mnist_test.npz" if image else "japanese_vowels_test.npz")
@@ -236,8 +236,11 @@ def test_generated_models_agree_with_the_reference_on_every_weight(generated: Ge
         options = Options(str(Path(folder) / "d.npz"), provider="cpu", threads=1, metrics=("dense-mse",), holdout=0)
         with Workbench(path, options) as bench:
             weights = bench.inventory.weights
+            # ONNX Runtime multiplies dequantised weights by activations of 8 bits: where a last bit makes one of them
+            # round the other way, an output changes by a part in a hundred.
+            rounding = 3e-2 if any(weight.dtype in ("int8", "uint8") for weight in weights) else 1e-3
             samples = (0, bench.sizes["search"])
-            for way in ("input", "rebuilt"):
+            for way in ("split", "input", "rebuilt"):
                 with evaluator_over(bench, way, routes=OneWay(way)) as evaluator:
                     for weight in weights:
                         [asked] = levels_of(weight.name, samples, ("dense-mse",), (0.6,))
@@ -245,7 +248,7 @@ def test_generated_models_agree_with_the_reference_on_every_weight(generated: Ge
                         if found.failures and weight.dtype == "bfloat16" and way == "input":
                             continue  # no session is fed bfloat16; where ways are tried, this one is refused
                         assert not found.failures
-                        assert_alike(found.measurements["dense-mse"], expected.measurements["dense-mse"], 1e-3)
+                        assert_alike(found.measurements["dense-mse"], expected.measurements["dense-mse"], rounding)
 
 
 @pytest.mark.parametrize("engine", ["suffix", "reference"])
