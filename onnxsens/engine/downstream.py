@@ -79,9 +79,9 @@ class Downstream:
             if way == "rebuilt" and trials["split"].allowed:
                 continue  # that is what a head without a tail is, and no faster than one with a tail
             trials[way] = self._tried(weight, way, batches[0])
-            self._shelf.drop_owner(weight)  # two of them together may be more than fits
             if way == "split" and trials[way].suffices(whole, rounds, levels):
                 break
+            self._shelf.drop_owner(weight)  # two of them together may be more than fits
         route = choose(trials, whole, rounds, levels)
         self._routes.keep(weight, route)
         chosen = HOW[route.weight] if route.engine == "suffix" else "the whole model"
@@ -206,9 +206,7 @@ class Downstream:
             self._shelf.drop_others(key, (weight, ("tail", None)))
         _, size = self._needs[weight, part]
         changes = {} if part in ONCE else {weight: values}
-        return self._shelf.session(
-            key, size, lambda: self._parts.session(self._cut(weight, part, values), changes)
-        )
+        return self._shelf.session(key, size, lambda: self._parts.session(self._cut(weight, part, values), changes))
 
     def _cut(self, weight: str, part: Part, values: AnyArray) -> CutModel:
         if part == "split":

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cached_property
 
+import numpy as np
+
 from onnxsens.arrays import IntArray, TensorSpec
 from onnxsens.engine.answering import BatchKey
 from onnxsens.engine.holding import Holding
@@ -103,17 +105,28 @@ class Frontiers:
         _, start, stop = batch
         numbers = self._missing(self.names(weight), batch)
         made_here = {name for number in numbers for name in self._segments[number].gives}
-        wanted = {name for number in numbers for name in self._needs[number][0]}.union(self._frontiers[weight])
+        wanted = {name for number in numbers for name in self._takes(number)}.union(self._frontiers[weight])
         sessions = [self._session(number) for number in numbers]
         with self._runner.fitting.room(stop - start):
             given = self._at_hand(sorted(wanted - made_here), batch)
 
+        frontier = self._frontiers[weight]
+        needed_later = [set(frontier).union(*map(self._takes, numbers[at + 1 :])) for at in range(len(numbers))]
+
         def run() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-            known = dict(given)
+            known, made = dict(given), dict(given)
+            room = self.holding.room
             with self._runner.fitting.room(stop - start):
-                for number, session in zip(numbers, sessions, strict=True):
-                    known |= self._run(number, session, known)
-            return {name: known[name] for name in self._frontiers[weight] if name in known}, known
+                for number, session, later in zip(numbers, sessions, needed_later, strict=True):
+                    for name, values in self._run(number, session, known).items():
+                        if values.nbytes <= room and self.holding.wants(name, values.nbytes):
+                            room -= values.nbytes
+                            # Kept where it is, it would leave holes in the arena that runs take their memory from.
+                            known[name] = made[name] = np.array(values) if isinstance(values, np.ndarray) else values
+                        elif name in later:
+                            known[name] = values
+                    known = {name: values for name, values in known.items() if name in later}
+            return {name: known[name] for name in frontier if name in known}, made
 
         return run
 
@@ -217,6 +230,9 @@ class Frontiers:
     def _session(self, number: int) -> Session:
         _, size = self._needs[number]
         return self._shelf.session((SEGMENTS, number), size, lambda: self._parts.session(self._part(number), {}))
+
+    def _takes(self, number: int) -> tuple[str, ...]:
+        return self._needs[number][0]
 
     def _run(self, number: int, session: Session, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What a segment gives, for one batch."""

@@ -3,6 +3,7 @@
 What is needed last goes first. Knows no model: tensors go by name and batch.
 """
 
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -58,6 +59,20 @@ class Holding:
                 raise ValueError("a slot without a file")
             return self.spill.read(found)
         return found
+
+    @property
+    def room(self) -> float:
+        """Bytes that can be kept at most, if all else goes."""
+        return math.inf if self.spilling else self.budget
+
+    def wants(self, name: str, nbytes: int) -> bool:
+        """Whether `put` is likely to keep a tensor of that size; may be asked by other threads."""
+        turn = self._turn.get(name, NEVER)
+        if turn == NEVER or nbytes > self.room:
+            return False
+        if self.spilling or self.held_bytes + nbytes <= self.budget:
+            return True
+        return any(self._turn.get(held, NEVER) > turn for held in list(self._held))
 
     def put(self, name: str, batch: BatchKey, values: Tensor) -> None:
         """Hold it, if it is needed again and fits, or if what is needed later can go."""

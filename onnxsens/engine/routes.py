@@ -69,11 +69,7 @@ class Trial:
         What is left is what is run for a batch, which is optimised with all weights known.
         """
         wasted = levels * self.opening
-        return (
-            self.allowed
-            and self.running <= whole.running
-            and wasted <= SMALL * self.cost(batches, levels)
-        )
+        return self.allowed and self.running <= whole.running and wasted <= SMALL * self.cost(batches, levels)
 
 
 class KeptRoutes:
@@ -146,7 +142,9 @@ def choose(trials: Mapping[Way, Trial], whole: Trial, batches: int, levels: int)
             costs["suffix", way] = replace(trials[way], running=running).cost(batches, levels)
     costs["reference", "rebuilt"] = whole.cost(batches, levels)
     # A stable sort: between equals the order above holds. The whole model comes last, whatever its bits.
-    ordered = sorted(costs, key=lambda each: (each[0] == "reference", each[0] == "suffix" and trials[each[1]].error > 0))
+    ordered = sorted(
+        costs, key=lambda each: (each[0] == "reference", each[0] == "suffix" and trials[each[1]].error > 0)
+    )
     best = ordered[0]
     for other in ordered[1:]:
         if costs[other] < MARGIN * costs[best]:

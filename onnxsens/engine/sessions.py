@@ -69,6 +69,7 @@ class Session:
         unreadable: other outputs, name to type in ONNX Runtime's words.
         device: where its kernels want their tensors.
         dtypes: of the readable ones.
+        tidy: whether what the arena has to spare goes back to the system after the next run.
     """
 
     def __init__(self, native: Any, model: Model, provider: Provider) -> None:
@@ -76,6 +77,7 @@ class Session:
         self._model = model
         self._provider = provider
         self.device = device_of(provider)
+        self.tidy = False
         self._required = [value.name for value in native.get_inputs() if not value.type.startswith("optional")]
         self._kinds = kinds = {value.name: value.type for value in native.get_outputs()}
         self.readable = [name for name, kind in kinds.items() if kind in READABLE]
@@ -96,9 +98,18 @@ class Session:
             OutOfMemoryError: it would, with more memory.
         """
         try:
-            return list(self._native.run(list(names), dict(feed)))
+            return list(self._native.run(list(names), dict(feed), self._how()))
         except Exception as error:  # native code raises many types here, UnicodeDecodeError among them
             raise self._refused(error) from error
+
+    def _how(self) -> Any:
+        """Options of the next run; none but once, where it is to tidy up."""
+        if not self.tidy or self._provider.name != CPU:
+            return None
+        self.tidy = False
+        options = runtime().RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return options
 
     def run_held(
         self, to_host: Sequence[str], to_hold: Sequence[str], feed: Mapping[str, AnyArray | Held]

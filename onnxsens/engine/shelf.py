@@ -47,6 +47,8 @@ class Shelf:
         if size >= LARGE:
             give_back()  # what runs of other sessions left; runs of the same one would take it again
         self._kept[key] = made = make(), size
+        # Regions of the arena never grow together: what other sessions' runs needed may be of no use for this one's.
+        made[0].tidy = size >= LARGE
         return made[0]
 
     def drop(self, key: Key) -> None:
