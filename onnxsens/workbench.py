@@ -31,8 +31,8 @@ from onnxsens.engine.comparing import compare, gather, joined, refuse_unusable
 from onnxsens.engine.crew import Crew
 from onnxsens.engine.devices import device_of
 from onnxsens.engine.memory import default_cache_bytes
-from onnxsens.engine.runner import Outputs
 from onnxsens.engine.questions import Route, Routes
+from onnxsens.engine.runner import Outputs
 from onnxsens.errors import DataError, MetricError, ModelError
 from onnxsens.files import sha256_of
 from onnxsens.metrics import Batch, Metric, Outlook, WholeSetMetric, check, look_at, make_metric
@@ -176,8 +176,10 @@ class Workbench:
         batches = self.runner.run(session, chosen)
         started = time.perf_counter()
         first = next(batches)
-        self.runner.run_side_by_side(time.perf_counter() - started)
-        return [first, *batches]
+        seconds = time.perf_counter() - started
+        rest = list(batches)
+        self.runner.run_side_by_side(self.runner.lanes_for(seconds))
+        return [first, *rest]
 
     def _telling_samples(self) -> IntArray:
         """A batch, with the samples that hold the smallest and the largest label, so that every label is checked."""
@@ -242,6 +244,8 @@ class Workbench:
         store = Store(folder, self.identity, settings, f"onnxsens {version('onnxsens')}")
         self.closing.callback(store.close)
         self._spill = folder
+        # Like routes, a choice made by measuring, which a resumed run repeats.
+        self.runner.run_side_by_side(store.lanes(self.runner.lanes.count))
         if isinstance(self.routes, RunRoutes):
             self.routes.store = store
         store.claim_metrics({name: metric.source_digest for name, metric in self.metrics.items()})

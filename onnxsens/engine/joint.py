@@ -57,7 +57,11 @@ class JointRuns:
             return known
         dense = self._dense.batch(batches[0])
         weights = self._weights({})
-        trial = tried(lambda: self._job(self._session(), batches[0], weights)(), dense, once=self._session)
+
+        def run() -> Outputs:
+            return self._job(self._session(), batches[0], weights)()
+
+        trial = tried(run, dense, once=self._session)
         whole = self._dense.trial(batches[0])
         rounds = -(-len(batches) // self._runner.lanes.count)
         route = choose({"input": trial}, whole, rounds, LIKELY_VARIANTS)

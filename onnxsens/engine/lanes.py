@@ -1,9 +1,9 @@
 """Batches side by side: each on fewer threads, all cores busy.
 
 An operator on a small batch cannot keep many threads at work, and waking them takes as long as it does. Batches do not
-depend on each other, so where one takes little time several are run at once, and fewer threads are woken for each. Where one
-takes long the operators are large, all threads are at work in any case, and the memory of several batches would be
-taken for nothing.
+depend on each other, so where one takes little time several are run at once, and fewer threads are woken for each.
+Where one takes long the operators are large, all threads are at work in any case, and the memory of several batches
+would be taken for nothing.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ def lanes_for(threads: int, seconds: float) -> int:
 
 
 class Lanes:
-    """Runs jobs, at most `count` at once; what they are made from is made here, in the caller's thread, and in order."""
+    """Runs jobs, at most `count` at once; what they are made from is made in the caller's thread, in order."""
 
     def __init__(self, count: int = 1) -> None:
         self.count = count

@@ -137,7 +137,7 @@ def choose(trials: Mapping[Way, Trial], whole: Trial, batches: int, levels: int)
     costs: dict[tuple[Literal["suffix", "reference"], Way], float] = {}
     for way in WAYS:
         if way in trials and trials[way].allowed:
-            # A part of the model, made in the same way as all of it, is not slower than all of it; where it seems so, that is noise.
+            # A part that is made as the whole model is, is not slower than it; where it seems so, that is noise.
             running = min(trials[way].running, whole.running) if way == "rebuilt" else trials[way].running
             costs["suffix", way] = replace(trials[way], running=running).cost(batches, levels)
     costs["reference", "rebuilt"] = whole.cost(batches, levels)

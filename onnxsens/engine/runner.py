@@ -97,14 +97,19 @@ class ModelRunner:
         self.lanes.close()
         self._folder.cleanup()
 
-    def run_side_by_side(self, seconds: float) -> None:
-        """Run batches side by side from here on, if that is worth it where one takes so many seconds.
+    def lanes_for(self, seconds: float) -> int:
+        """How many batches are worth being run side by side, where one takes so many seconds.
 
-        Never on a device, which is busy with one, nor where a session's state goes from run to run.
+        One on a device, which is busy with it, and where a session's state goes from run to run.
         """
-        if self.provider.name == CPU and self.random is None:
-            self.lanes.close()
-            self.lanes = Lanes(lanes_for(self.recipe.threads, seconds))
+        if self.provider.name != CPU or self.random is not None:
+            return 1
+        return lanes_for(self.recipe.threads, seconds)
+
+    def run_side_by_side(self, batches: int) -> None:
+        """Run so many batches at once; sessions that are opened from here on share out the threads."""
+        self.lanes.close()
+        self.lanes = Lanes(batches)
 
     @property
     def session_recipe(self) -> Recipe:

@@ -1,8 +1,8 @@
 """Where the part downstream of a weight falls apart in two: a head that the weight is in, and a tail that it is not.
 
 Only the head changes with the weight, so only the head has to be made anew for each of its values, with all that an
-optimiser does to a weight that it knows; the tail, where nearly all of the other weights are, is made once. The head ends
-before the next weight, at the last place where the least crosses from it into the tail.
+optimiser does to a weight that it knows; the tail, where nearly all of the other weights are, is made once. The head
+ends before the next weight, at the last place where the least crosses from it into the tail.
 """
 
 from collections.abc import Collection, Mapping

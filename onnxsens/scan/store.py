@@ -33,6 +33,7 @@ CREATE TABLE effect (weight TEXT PRIMARY KEY, effect TEXT NOT NULL, samples INTE
 CREATE TABLE route (
     weight TEXT PRIMARY KEY, engine TEXT NOT NULL, way TEXT NOT NULL, exact INTEGER NOT NULL, why TEXT NOT NULL
 );
+CREATE TABLE lanes (batches INTEGER NOT NULL);
 CREATE TABLE prediction (
     weight TEXT NOT NULL, technique TEXT NOT NULL, zeros INTEGER NOT NULL, size INTEGER NOT NULL,
     relative_error REAL NOT NULL, PRIMARY KEY (weight, technique, zeros)
@@ -172,6 +173,13 @@ class Store:
     def keep(self, weight: str, route: Route) -> None:
         """Keep the choice."""
         self._insert("route", [(weight, route.engine, route.weight, int(route.exact), route.why)])
+
+    def lanes(self, chosen: int) -> int:
+        """How many batches this run has side by side: as was chosen when it began, else as is chosen now."""
+        rows = self._rows("SELECT batches FROM lanes")
+        if not rows:
+            self._insert("lanes", [(chosen,)])
+        return int(rows[0][0]) if rows else chosen
 
     def predictions(self, technique: str) -> tuple[dict[str, PredictedCurve], dict[str, str]]:
         """Predicted curves by weight; and why other weights go without."""

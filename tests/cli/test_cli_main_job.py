@@ -336,6 +336,7 @@ def test_no_labels_and_random_samples_are_enough_for_kl(task: tuple[Path, Path],
 
 def test_stages_one_by_one_give_what_auto_gives(task: tuple[Path, Path], finished: Path, tmp_path: Path) -> None:
     run, pruned = tmp_path / "run", tmp_path / "pruned.onnx"
+    with_routes_of(finished, run)  # how weights are run is measured, and part of the recipe of a run
     points = document("scan", task[0], "-d", task[1], "--metric", "kl", "--levels", "0.5,0.9", "-o", run)["points"]
     assert len(points) == 8
     document("plan", run, *GOAL)
