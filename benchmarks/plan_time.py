@@ -26,6 +26,7 @@ from benchmarks.cases import NAMES, Case, case
 from benchmarks.one_shot import BISECTIONS, Found, Samples, drops, one_shot, plan, prunable
 from benchmarks.timing import Spread
 
+BATCH = 32
 LEVELS = [number / 20 for number in range(1, 20)] + [1.0]
 ROOT = Path(__file__).parent.parent
 
@@ -51,6 +52,7 @@ class Theirs:
 
     Attributes:
         part: of its points that were measured; if less than 1, its time is extrapolated and it has no plan.
+        measured: samples of each of these.
         loop, joint: seconds of the single-layer points, and of finding a plan by joint runs with its check.
         point: median seconds of a point.
     """
@@ -58,6 +60,7 @@ class Theirs:
     points: int
     samples: int
     part: float
+    measured: int
     loop: float
     joint: float
     point: float
@@ -120,14 +123,18 @@ def halves(wanted: Case) -> tuple[Samples, Samples]:
     return samples(order[held:]), samples(order[:held])
 
 
-def loop(wanted: Case, goal: str, part: float, seed: int = 0) -> Theirs:
+def loop(wanted: Case, goal: str, part: float, most: int | None = None, seed: int = 0) -> Theirs:
     """The one-shot loop over all layers and 20 levels, then a plan from its curves, measured as a whole.
 
     Args:
         part: of the points to measure; seeded.
+        most: samples of each of these points; where there are more, its time is that of a point on one batch and, for
+            the rest, in proportion to the samples. Joint runs are extrapolated likewise.
     """
     metric, _, limit = goal.partition("=")
     search, holdout = halves(wanted)
+    few = Samples(search.name, search.values[:BATCH], search.dense[:BATCH], search.labels[:BATCH])
+    some = Samples(search.name, search.values[:most], search.dense[:most], search.labels[:most])
     proto = onnx.load(wanted.model)
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in proto.graph.initializer}
     layers = prunable(proto)
@@ -137,25 +144,34 @@ def loop(wanted: Case, goal: str, part: float, seed: int = 0) -> Theirs:
     drawn = (np.arange(parts) + np.random.default_rng(seed).random(parts)) * (len(points) / parts)
     chosen = [points[int(position)] for position in drawn] if part < 1 else points
     curves: dict[str, list[tuple[float, float]]] = {name: [] for name in layers}
+    begun = time.perf_counter()
+    drops(proto, dict([chosen[0]]), few, metric)
+    least = time.perf_counter() - begun
+
+    def on_all(seconds: float, samples: int) -> float:
+        measured = len(some.values)
+        if measured == samples:
+            return seconds
+        return least + (seconds - least) * (samples - BATCH) / (measured - BATCH)
+
     spent = []
     begun = time.perf_counter()
-    for name, level, lost in one_shot(proto, chosen, search, metric):
+    for name, level, lost in one_shot(proto, chosen, some, metric):
         curves[name].append((level, lost))
-        spent.append(time.perf_counter() - begun)
+        spent.append(on_all(time.perf_counter() - begun, len(search.values)))
         begun = time.perf_counter()
     total = sum(spent) * len(points) / len(chosen)
     begun = time.perf_counter()
     if part < 1:
         uniform = dict.fromkeys(layers, 0.5)
-        drops(proto, uniform, search, metric)
-        on_search = time.perf_counter() - begun
-        begun = time.perf_counter()
-        drops(proto, uniform, holdout, metric)
-        joint = BISECTIONS * on_search + time.perf_counter() - begun
+        drops(proto, uniform, some, metric)
+        taken = time.perf_counter() - begun
+        joint = BISECTIONS * on_all(taken, len(search.values)) + on_all(taken, len(holdout.values))
         return Theirs(
             len(points),
             len(search.values),
             len(chosen) / len(points),
+            len(some.values),
             total,
             joint,
             statistics.median(spent),
@@ -166,7 +182,17 @@ def loop(wanted: Case, goal: str, part: float, seed: int = 0) -> Theirs:
     joint = time.perf_counter() - begun
     zeros = sum(round(level * sizes[name]) for name, level in found.levels.items())
     sparsity = zeros / sum(sizes[name] for name in layers)
-    return Theirs(len(points), len(search.values), 1.0, total, joint, statistics.median(spent), sparsity, found)
+    return Theirs(
+        len(points),
+        len(search.values),
+        1.0,
+        len(search.values),
+        total,
+        joint,
+        statistics.median(spent),
+        sparsity,
+        found,
+    )
 
 
 def show(wanted: Case, goal: str, runs: Sequence[Ours], theirs: Theirs) -> None:
@@ -180,6 +206,7 @@ def show(wanted: Case, goal: str, runs: Sequence[Ours], theirs: Theirs) -> None:
             f"                    {ours.points} points, {ours.joint_runs} joint runs, {ours.scan_samples} samples each"
         )
     how = "" if theirs.part == 1 else f", EXTRAPOLATED from {100 * theirs.part:.1f} % of its points"
+    how += "" if theirs.measured == theirs.samples else f", each on {theirs.measured} of its samples"
     print(f"  one-shot loop   {theirs.seconds:9.1f} s{how}")
     points = f"{theirs.points} points of {theirs.samples} samples, {theirs.point:.3f} s each"
     print(f"                    {points}: {theirs.loop:.1f} s; joint runs {theirs.joint:.1f} s")
@@ -200,17 +227,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--goal", default="accuracy=0.01", help="METRIC=X, of accuracy and kl")
     parser.add_argument("--samples", type=int, default=128, help="of a made model; half of them are held out")
     parser.add_argument("--part", type=float, default=1.0, help="share of the loop's points that is measured")
+    parser.add_argument("--part-samples", type=int, help="of each point that is measured, where --part is below 1")
     parser.add_argument("--runs", type=int, default=2, help="of auto: one before the loop, the others after it")
     parser.add_argument("--side", type=int, help="of a made model's images")
     parser.add_argument("--threads", type=int, help="of auto; the loop takes what onnxruntime takes")
     given = parser.parse_args(arguments)
+    if given.part_samples is not None and (given.part == 1 or given.part_samples <= BATCH):
+        parser.error(f"--part-samples is more than {BATCH}, and goes with a --part below 1")
     if not 0 < given.part <= 1 or given.goal.partition("=")[0] not in ("accuracy", "kl"):
         parser.error("--part is in (0, 1], and --goal is accuracy=X or kl=X")
     sizes: dict[str, Any] = {"side": given.side} if given.side else {}
     with tempfile.TemporaryDirectory() as name:
         wanted = case(given.model, Path(name), given.samples, settings={"threads": given.threads}, **sizes)
         first = auto(wanted, given.goal, Path(name) / "run0")
-        theirs = loop(wanted, given.goal, given.part)
+        theirs = loop(wanted, given.goal, given.part, given.part_samples)
         later = [auto(wanted, given.goal, Path(name) / f"run{number}") for number in range(1, given.runs)]
         show(wanted, given.goal, [first, *later], theirs)
 

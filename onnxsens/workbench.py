@@ -172,14 +172,13 @@ class Workbench:
 
     def _timed_outputs(self, chosen: IntArray) -> list[Outputs]:
         """Batch by batch; what the first one takes says whether batches are to be run side by side."""
-        session = self.runner.session({})
-        batches = self.runner.run(session, chosen)
+        batches = self.runner.run(self.runner.session({}), chosen)
         started = time.perf_counter()
         first = next(batches)
-        seconds = time.perf_counter() - started
-        rest = list(batches)
-        self.runner.run_side_by_side(self.runner.lanes_for(seconds))
-        return [first, *rest]
+        lanes = self.runner.lanes_for(time.perf_counter() - started)
+        found = [first, *batches]
+        self.runner.run_side_by_side(lanes)
+        return found
 
     def _telling_samples(self) -> IntArray:
         """A batch, with the samples that hold the smallest and the largest label, so that every label is checked."""

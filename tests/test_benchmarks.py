@@ -147,16 +147,17 @@ def test_the_usual_plan_holds_as_a_whole_on_the_search_samples(tmp_path: Path) -
 def test_time_to_a_plan_is_measured_for_both_and_an_extrapolation_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = case("chain", tmp_path, 64, settings={"threads": 1}, side=8, depth=2)
+    wanted = case("chain", tmp_path, 160, settings={"threads": 1}, side=8, depth=2)
     ours = plan_time.auto(wanted, "kl=0.2", tmp_path / "run")
     whole = plan_time.loop(wanted, "kl=0.2", 1.0)
-    part = plan_time.loop(wanted, "kl=0.2", 0.1)
+    part = plan_time.loop(wanted, "kl=0.2", 0.1, most=48)
+    assert part.measured == 48
     assert whole.points == part.points == 60
     assert part.part == pytest.approx(0.1)
     assert whole.sparsity is not None
     assert part.found is None
     plan_time.show(wanted, "kl=0.2", [ours], part)
-    assert "EXTRAPOLATED from 10.0 % of its points" in capsys.readouterr().out
+    assert "EXTRAPOLATED from 10.0 % of its points, each on 48 of its samples" in capsys.readouterr().out
     assert ours.seconds > 0
     assert 0 < ours.sparsity < 1
 

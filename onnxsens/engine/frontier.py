@@ -119,6 +119,7 @@ class Frontiers:
             with self._runner.fitting.room(stop - start):
                 for number, session, later in zip(numbers, sessions, needed_later, strict=True):
                     for name, values in self._run(number, session, known).items():
+                        self.holding.note(name, values.nbytes)
                         if values.nbytes <= room and self.holding.wants(name, values.nbytes):
                             room -= values.nbytes
                             # Kept where it is, it would leave holes in the arena that runs take their memory from.

@@ -60,6 +60,10 @@ class Holding:
             return self.spill.read(found)
         return found
 
+    def note(self, name: str, nbytes: int) -> None:
+        """How large a tensor is for a batch, whether or not it is held."""
+        self.bytes_of[name] = max(self.bytes_of.get(name, 0), nbytes)
+
     @property
     def room(self) -> float:
         """Bytes that can be kept at most, if all else goes."""
@@ -76,7 +80,7 @@ class Holding:
 
     def put(self, name: str, batch: BatchKey, values: Tensor) -> None:
         """Hold it, if it is needed again and fits, or if what is needed later can go."""
-        self.bytes_of[name] = max(self.bytes_of.get(name, 0), values.nbytes)
+        self.note(name, values.nbytes)
         turn = self._turn.get(name, NEVER)
         if turn == NEVER or self.has(name, batch):
             return

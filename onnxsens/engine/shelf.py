@@ -47,8 +47,9 @@ class Shelf:
         if size >= LARGE:
             give_back()  # what runs of other sessions left; runs of the same one would take it again
         self._kept[key] = made = make(), size
-        # Regions of the arena never grow together: what other sessions' runs needed may be of no use for this one's.
-        made[0].tidy = size >= LARGE
+        if size >= LARGE:
+            # Regions of the arena never grow together: what runs of others needed may be of no use for its own.
+            made[0].tidy = True
         return made[0]
 
     def drop(self, key: Key) -> None:
