@@ -22,7 +22,7 @@ from onnxsens.scan.lock import FolderLock
 from onnxsens.scan.prediction import PredictedCurve
 
 FILE = "scan.db"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 SCHEMA = """
 CREATE TABLE run (
