@@ -88,5 +88,5 @@ def predict(
         elif not np.isfinite(errors).all():
             yield Unpredicted(name, "its output is too large for an error of it")
         else:
-            steps = tuple(technique.steps(dense.size, level) for level in levels)
+            steps = tuple(technique.steps(runner.inventory.weight(name).matrix_shape, level) for level in levels)
             yield Prediction(name, technique.name, tuple(levels), steps, tuple(errors.tolist()), gram.taken)

@@ -88,6 +88,17 @@ class Weight:
         """Number of elements."""
         return prod(self.shape)
 
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """Of its matrix view, `[out, in]`."""
+        return self.layout.rows, self.size // self.layout.rows
+
+    @property
+    def channels(self) -> int:
+        """Input channels of a group, which lie side by side in a row, once for each kernel position."""
+        kernel = self.consumers[0].shape[2:] if "Conv" in self.operator else ()
+        return self.matrix_shape[1] // prod(kernel)
+
 
 @dataclass(frozen=True)
 class Skipped:

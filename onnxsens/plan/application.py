@@ -25,7 +25,7 @@ class PrunedWeights(Mapping[str, AnyArray]):
         self._weights = {
             weight.name: weight
             for weight in inventory.weights
-            if technique.steps(weight.size, levels.get(weight.name, 0.0)) > weight.zeros
+            if technique.steps(weight.matrix_shape, levels.get(weight.name, 0.0)) > weight.zeros
         }
         self._zeros: dict[str, int] = {}
 

@@ -6,7 +6,7 @@ once where the crew has several members.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from onnxsens.engine.crew import Alone, Crew, Done, Job
@@ -36,6 +36,8 @@ class Scanner:
         sampling: how many samples of the search split a point takes, and when it may take fewer.
         sizes: samples in each split.
         crew: who measures points; the evaluator alone where there is none.
+        blind: weights whose inputs nothing is known of; a technique that needs to know does to them what it does
+            without.
     """
 
     def __init__(
@@ -49,9 +51,12 @@ class Scanner:
         sizes: Mapping[SplitName, int],
         observer: Observer,
         crew: Crew | None = None,
+        blind: Collection[str] = (),
     ) -> None:
         self.inventory = inventory
         self.technique = technique
+        self._blind = frozenset(blind)
+        self._without = technique.without_moments()
         self.metrics = tuple(metrics)
         self.sampling = sampling
         self.samples = min(sampling.samples, sizes["search"])
@@ -60,7 +65,10 @@ class Scanner:
         self._store = store
         self._crew: Crew = crew or Alone(evaluator)
         self._entries: dict[tuple[str, int], Entry] = {
-            key: Entry.of(blocks) for key, blocks in store.points(technique.name).items()
+            key: Entry.of(blocks)
+            for each in dict.fromkeys((self._without.name, technique.name))
+            for key, blocks in store.points(each).items()
+            if each == self.technique_of(inventory.weight(key[0])).name
         }
         self._effects = store.effects()
         # What this conversation has seen: how many samples of which zeros. A curve is made of it alone, so that a
@@ -77,9 +85,13 @@ class Scanner:
         """Every prunable weight, in graph order."""
         return self.inventory.weights
 
+    def technique_of(self, weight: Weight) -> Technique:
+        """What is done to this weight."""
+        return self._without if weight.name in self._blind else self.technique
+
     def zeros(self, weight: Weight, level: Level) -> int:
         """Elements that are zero at a level, those that were zero before included."""
-        return max(weight.zeros, self.technique.steps(weight.size, level))
+        return max(weight.zeros, self.technique_of(weight).steps(weight.matrix_shape, level))
 
     def sparsity(self, levels: Mapping[str, Level]) -> float:
         """Of all prunable weights together."""
@@ -175,7 +187,7 @@ class Scanner:
         """Many weights at once; see `JointRuns.joint`."""
         zeros = {weight.name: self.zeros(weight, levels.get(weight.name, 0.0)) for weight in self.weights}
         changes = tuple(
-            Change(weight.name, self.technique.name, levels[weight.name])
+            Change(weight.name, self.technique_of(weight).name, levels[weight.name])
             for weight in self.weights
             if zeros[weight.name] > weight.zeros
         )
@@ -223,14 +235,14 @@ class Scanner:
 
     def _measure(self, weight: Weight, levels: Sequence[Level], enough: Enough | None) -> Iterator[Job]:
         """Hand out what is lacking, block by block, until every level has enough samples."""
-        asked = self._asked[weight.name]
+        asked, technique = self._asked[weight.name], self.technique_of(weight).name
         for level in levels:
             self._levels[weight.name][level] = self.zeros(weight, level)
         pending = {zeros: level for level in levels if (zeros := self.zeros(weight, level)) != weight.zeros}
         stops = self.sampling.stops(self.samples)
         for stop in stops[-1:] if enough is None else stops:
             questions = [
-                Question((Change(weight.name, self.technique.name, level),), "search", (start, end), metrics)
+                Question((Change(weight.name, technique, level),), "search", (start, end), metrics)
                 for zeros, level in pending.items()
                 for (start, end), metrics in self._entry(weight, zeros).lacking(self.metrics, stop).items()
             ]
@@ -292,10 +304,11 @@ class Scanner:
 
     def _at(self, weight: Weight, zeros: int, level: Level) -> Point:
         """A point as far as it was asked for."""
+        technique = self.technique_of(weight).name
         if zeros == weight.zeros:
             unchanged = dict.fromkeys(self.metrics, Measurement(self.samples, 0.0, 0.0, float("nan"), float("nan")))
-            return Point(weight.name, self.technique.name, level, zeros, weight.size, unchanged, {})
+            return Point(weight.name, technique, level, zeros, weight.size, unchanged, {})
         entry = self._entry(weight, zeros)
         known = entry.after(self.metrics, self._asked[weight.name].get(zeros, 0))
         failures = {metric: why for metric, why in entry.failures.items() if metric in self.metrics}
-        return Point(weight.name, self.technique.name, level, zeros, weight.size, known, failures)
+        return Point(weight.name, technique, level, zeros, weight.size, known, failures)

@@ -1,10 +1,10 @@
-"""A technique: what happens to a weight at a level. Sparsity, criterion x pattern, is the first kind.
+"""A technique: what happens to a weight at a level. Sparsity, criterion x pattern x update, is the first kind.
 
-Knows matrices `[out, in]`, no operators, no models.
+Knows matrices `[out, in]` and moments of their inputs, no operators, no models.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from typing import ClassVar, Protocol
 
@@ -13,9 +13,14 @@ import numpy as np
 from onnxsens.arrays import FloatArray, Mask
 from onnxsens.errors import UsageError
 from onnxsens.techniques.criteria import Criterion, criteria
-from onnxsens.techniques.patterns import Pattern, Ranked, patterns
+from onnxsens.techniques.moments import LayerProblem, Moments
+from onnxsens.techniques.patterns import UNSTRUCTURED, Pattern, Ranked, make_pattern
+from onnxsens.techniques.updates import PreparedUpdate, Update, updates
 
 CONTROL = "random"
+PLAIN = "magnitude"  # what a weight gets whose inputs nothing is known of
+
+Shape = tuple[int, int]  # of a matrix `[out, in]`
 
 
 class PreparedWeight(Protocol):
@@ -38,29 +43,56 @@ class Technique(Protocol):
     def name(self) -> str:
         """The spec that makes this technique again."""
 
-    def prepare(self, weight: FloatArray) -> PreparedWeight:
+    @property
+    def needs_moments(self) -> bool:
+        """Whether a weight cannot be prepared without moments of its inputs."""
+
+    def prepare(self, weight: FloatArray, moments: Moments | None = None) -> PreparedWeight:
         """Look at a weight `[out, in]` once."""
 
-    def once(self, weight: FloatArray, level: float) -> FloatArray:
-        """`prepare(weight).at(level)` in less memory."""
+    def once(self, weight: FloatArray, level: float, moments: Moments | None = None) -> FloatArray:
+        """`prepare(weight, moments).at(level)` in less memory."""
 
-    def steps(self, size: int, level: float) -> int:
-        """The integer that says what `level` does to a weight of `size` elements; equal steps, equal result.
+    def steps(self, shape: Shape, level: float) -> int:
+        """The integer that says what `level` does to a weight `[out, in]`; equal steps, equal result.
 
         For sparsity: the number of elements zeroed. Points are stored under it, never under a float.
         """
 
+    def refuses(self, shape: Shape, channels: int) -> str | None:
+        """Why a weight of this shape has to stay dense; None where it need not.
+
+        Args:
+            channels: input channels of a group, which lie side by side in a row.
+        """
+
+    def without_moments(self) -> "Technique":
+        """What is done to a weight whose inputs nothing is known of; the technique itself where it needs nothing."""
+
 
 @dataclass(frozen=True)
 class PrunedWeight:
-    """One weight under a sparsity technique."""
+    """One weight under a sparsity technique.
+
+    Attributes:
+        update: of the elements that stay, if they are to change.
+    """
 
     dense: FloatArray
     ranked: Ranked
+    update: PreparedUpdate | None = None
+    groups: int = 1
 
     def at(self, level: float) -> FloatArray:
         """Zeros are +0.0: `w * mask` would leave -0.0, which compressors and some runtimes do not take for zero."""
-        return self.dense.copy(order="K") if level == 0 else masked(self.dense, self.ranked.mask(level))
+        if level == 0:
+            return self.dense.copy(order="K")
+        mask = self.ranked.mask(level)
+        if self.update is None:
+            return masked(self.dense, mask)
+        kept = mask & (self.dense != 0)  # what was zero already stays so
+        found = self.update.fit(kept.reshape(self.groups, -1, kept.shape[1]))
+        return masked(found.reshape(kept.shape).astype(np.float32), kept)
 
 
 def masked(dense: FloatArray, mask: Mask) -> FloatArray:
@@ -72,48 +104,73 @@ def masked(dense: FloatArray, mask: Mask) -> FloatArray:
 
 @dataclass(frozen=True)
 class Sparsity:
-    """Zero the elements that a criterion scores lowest, in the groups that a pattern allows.
+    """Zero the elements that a criterion scores lowest, in the groups that a pattern allows; then update the others.
 
     Attributes:
         criterion_name: with its seed, where it draws lots: `random@0`.
+        update_name: empty for none.
     """
 
     criterion_name: str
     pattern_name: str
     criterion: Criterion
     pattern: Pattern
+    update_name: str = ""
+    update: Update | None = None
 
     level_kind: ClassVar[str] = "sparsity"
 
     @property
     def name(self) -> str:
-        """`criterion`, with `:pattern` where it is not the plain one."""
-        return (
-            self.criterion_name if self.pattern_name == "unstructured" else f"{self.criterion_name}:{self.pattern_name}"
-        )
+        """`criterion`, with `:pattern` where it is not the plain one, and `+update` where there is one."""
+        pattern = "" if self.pattern_name == UNSTRUCTURED else f":{self.pattern_name}"
+        return f"{self.criterion_name}{pattern}{'+' * bool(self.update_name)}{self.update_name}"
 
-    def prepare(self, weight: FloatArray) -> PrunedWeight:
+    @property
+    def needs_moments(self) -> bool:
+        """An update always does."""
+        return self.update is not None or getattr(self.criterion, "needs_moments", False)
+
+    def prepare(self, weight: FloatArray, moments: Moments | None = None) -> PrunedWeight:
         """Score and rank once."""
-        return PrunedWeight(weight, self.pattern.rank(self.criterion.scores(weight)))
+        ranked = self.pattern.rank(self.criterion.scores(weight, moments))
+        if self.update is None or moments is None:
+            return PrunedWeight(weight, ranked)
+        return PrunedWeight(weight, ranked, self.update.prepare(LayerProblem(weight, moments)), moments.groups)
 
-    def once(self, weight: FloatArray, level: float) -> FloatArray:
+    def once(self, weight: FloatArray, level: float, moments: Moments | None = None) -> FloatArray:
         """The scores are gone before the new weight is made."""
         if level == 0:
             return weight.copy(order="K")
-        return masked(weight, self.pattern.rank(self.criterion.scores(weight)).mask(level))
+        if self.update is not None:
+            return self.prepare(weight, moments).at(level)
+        return masked(weight, self.pattern.rank(self.criterion.scores(weight, moments)).mask(level))
 
-    def steps(self, size: int, level: float) -> int:
+    def steps(self, shape: Shape, level: float) -> int:
         """The number of elements zeroed."""
-        return self.pattern.zeros(size, level)
+        return self.pattern.zeros(shape, level)
+
+    def refuses(self, shape: Shape, channels: int) -> str | None:
+        """Where it does not divide into the pattern's groups."""
+        return self.pattern.refuses(shape, channels)
+
+    def without_moments(self) -> "Sparsity":
+        """Magnitude, in the same pattern, the others left as they are."""
+        return make_technique(f"{PLAIN}:{self.pattern_name}") if self.needs_moments else self
+
+    def updated_by(self, update: str) -> "Sparsity":
+        """The same with this update; none for an empty name."""
+        return replace(self, update_name=update, update=updates.get(update)() if update else None)
 
 
 def make_technique(spec: str) -> Sparsity:
-    """`criterion`, `criterion@seed` for one that draws lots, either with `:pattern`.
+    """`criterion`, `criterion@seed` for one that draws lots; either with `:pattern`, `+update`, or both.
 
     Raises:
-        UsageError: no such criterion or pattern, and the message lists them; or a seed that is none.
+        UsageError: no such criterion, pattern or update, and the message lists them; or a seed that is none.
     """
-    named, _, pattern = spec.partition(":")
+    masks, _, update = spec.partition("+")
+    named, _, pattern = masks.partition(":")
     name, marked, seed = named.partition("@")
     kind: Callable[..., Criterion] = criteria.get(name)
     seeded = "seed" in signature(kind).parameters
@@ -123,16 +180,17 @@ def make_technique(spec: str) -> Sparsity:
         raise UsageError(f"--technique '{spec}' has the seed '{seed}'; give a whole number, such as {name}@1")
     number = int(seed or 0)
     criterion = kind(seed=number) if seeded else kind()
-    pattern = pattern or "unstructured"
-    return Sparsity(f"{name}@{number}" if seeded else name, pattern, criterion, patterns.get(pattern)())
+    pattern = pattern or UNSTRUCTURED
+    made = Sparsity(f"{name}@{number}" if seeded else name, pattern, criterion, make_pattern(pattern))
+    return made.updated_by(update)
 
 
 def control_of(technique: Sparsity, seed: int) -> Sparsity:
-    """Random pruning in the same pattern: what a technique has to beat.
+    """Random pruning in the same pattern and with the same update: what a technique has to beat.
 
     Raises:
         UsageError: the technique is random itself.
     """
     if technique.criterion_name.startswith(f"{CONTROL}@"):
         raise UsageError("the technique is random already, so there is nothing to compare it with; leave --control out")
-    return make_technique(f"{CONTROL}@{seed}:{technique.pattern_name}")
+    return make_technique(f"{CONTROL}@{seed}:{technique.pattern_name}").updated_by(technique.update_name)

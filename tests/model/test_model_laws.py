@@ -127,7 +127,7 @@ def check_zeros(known: Known, values: np.ndarray, level: float) -> None:
     """As many as the level says, or as there were; the others have their bits."""
     gone = (values == known.zero) & ~((values == 0) & np.signbit(values.astype(np.float64)))
     there = int((known.seen == 0).sum())
-    steps = MAGNITUDE.steps(values.size, level)
+    steps = MAGNITUDE.steps((values.size, 1), level)
     assert steps == round(level * values.size)
     assert int((values == known.zero).sum()) == max(steps, there)
     assert same_bits(values[~gone], known.stored[~gone])

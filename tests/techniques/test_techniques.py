@@ -32,7 +32,7 @@ def test_exactly_the_stated_number_of_elements_is_zeroed_also_under_ties(weight:
     pruned = technique.prepare(weight).at(level)
     existing = weight.size - np.count_nonzero(weight)
     assert pruned.size - np.count_nonzero(pruned) == max(existing, round(level * weight.size))
-    assert technique.steps(weight.size, level) == round(level * weight.size)
+    assert technique.steps(weight.shape, level) == round(level * weight.size)
 
 
 @given(MATRICES, LEVELS, LEVELS)

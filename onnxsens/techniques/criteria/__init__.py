@@ -4,14 +4,18 @@ from typing import Protocol
 
 from onnxsens.arrays import FloatArray
 from onnxsens.plugins import Registry
+from onnxsens.techniques.moments import Moments
 
 __all__ = ["Criterion", "criteria"]
 
 
 class Criterion(Protocol):
-    """Says how much each element matters."""
+    """Says how much each element matters.
 
-    def scores(self, weight: FloatArray) -> FloatArray:
+    One that looks at data has the class attribute `needs_moments = True`, and is then never asked without.
+    """
+
+    def scores(self, weight: FloatArray, moments: Moments | None = None) -> FloatArray:
         """`[out, in]` to `[out, in]`, finite; larger means keep, and what is zero already scores lowest."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxsens.arrays import FloatArray
+from onnxsens.techniques.moments import Moments
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Random:
 
     seed: int = 0
 
-    def scores(self, weight: FloatArray) -> FloatArray:
+    def scores(self, weight: FloatArray, moments: Moments | None = None) -> FloatArray:
         """`[out, in]`, without unit: 0 where the weight is zero, else uniform in (0, 1]."""
         digest = hashlib.sha256(repr(weight.shape).encode())
         digest.update(np.ascontiguousarray(weight, dtype="<f4").data)

@@ -1,11 +1,14 @@
 """Patterns: which elements may be zeroed together. One file each; knows no criterion."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from onnxsens.arrays import FloatArray, Mask
 from onnxsens.plugins import Registry
 
-__all__ = ["Pattern", "Ranked", "patterns"]
+__all__ = ["UNSTRUCTURED", "Pattern", "Ranked", "make_pattern", "patterns"]
+
+UNSTRUCTURED = "unstructured"
 
 
 class Ranked(Protocol):
@@ -21,8 +24,15 @@ class Pattern(Protocol):
     def rank(self, scores: FloatArray) -> Ranked:
         """`[out, in]` scores, larger = keep."""
 
-    def zeros(self, size: int, sparsity: float) -> int:
-        """Exactly how many of `size` elements a mask of this sparsity zeroes."""
+    def zeros(self, shape: tuple[int, int], sparsity: float) -> int:
+        """Exactly how many elements of a weight `[out, in]` a mask of this sparsity zeroes."""
+
+    def refuses(self, shape: tuple[int, int], channels: int) -> str | None:
+        """Why a weight `[out, in]` does not divide into its groups; None where it does.
+
+        Args:
+            channels: input channels of a group, side by side in a row: a row is one such run for each kernel position.
+        """
 
 
 patterns: Registry[type[Pattern]] = Registry(
@@ -30,3 +40,9 @@ patterns: Registry[type[Pattern]] = Registry(
     "pattern",
     {"unstructured": "onnxsens.techniques.patterns.unstructured:Unstructured"},
 )
+
+
+def make_pattern(spec: str) -> Pattern:
+    """The pattern of this name."""
+    kind: Callable[..., Pattern] = patterns.get(spec)
+    return kind()

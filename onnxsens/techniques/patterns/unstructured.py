@@ -90,9 +90,13 @@ class Unstructured:
                 binned[number * PIECE : number * PIECE + piece.size] = own
         return RankedElements(flat, np.cumsum(counts), binned, scores.shape)
 
-    def zeros(self, size: int, sparsity: float) -> int:
+    def zeros(self, shape: tuple[int, int], sparsity: float) -> int:
         """How many elements a mask of this sparsity zeroes."""
-        return zero_count(size, sparsity)
+        return zero_count(shape[0] * shape[1], sparsity)
+
+    def refuses(self, shape: tuple[int, int], channels: int) -> str | None:
+        """Any weight will do."""
+        return None
 
 
 def zero_count(size: int, sparsity: float) -> int:
