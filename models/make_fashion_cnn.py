@@ -70,14 +70,20 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Train the Fashion-MNIST CNN of models/ and export it to ONNX.")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the ONNX file to write")
+    parser = training_parser("Train the Fashion-MNIST CNN of models/ and export it to ONNX.")
     parser.add_argument("--test-npz", type=Path, metavar="FILE", help="also write the test split: image, labels")
+    return parser.parse_args()
+
+
+def training_parser(description: str) -> argparse.ArgumentParser:
+    """What every training of one network is told; `make_fashion_nets.py` adds its own, as we do."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the ONNX file to write")
     parser.add_argument("--epochs", type=positive, default=6, help="passes over the training split (default: 6)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (default: 0)")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help=f"the four .gz files (default: {DATA})")
     parser.add_argument("--force", action="store_true", help="overwrite files that exist")
-    return parser.parse_args()
+    return parser
 
 
 def positive(text: str) -> int:
@@ -88,7 +94,7 @@ def positive(text: str) -> int:
 
 
 def fail(message: str) -> NoReturn:
-    sys.exit(f"make_fashion_cnn: {message}")
+    sys.exit(f"{Path(sys.argv[0]).stem}: {message}")
 
 
 def require(module: str, install: str) -> None:
@@ -144,19 +150,23 @@ def normalised(images: np.ndarray) -> np.ndarray:
 # --- network ---
 
 
-def fashion_cnn() -> nn.Module:
-    """Float32 `[N, 1, 28, 28]` to logits `[N, 10]`; attribute names become node names in the exported file."""
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Convolution and BatchNorm, padded so that only the stride shrinks the image."""
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+    )
+
+
+def residual(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """ResNet's basic block, with a 1x1 convolution beside it where the shape changes."""
     import torch
     from torch import nn
 
-    def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-
     class Residual(nn.Module):
-        def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        def __init__(self) -> None:
             super().__init__()
             self.a = conv(inputs, outputs, 3, stride)
             self.b = conv(outputs, outputs, 3)
@@ -164,6 +174,14 @@ def fashion_cnn() -> nn.Module:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.relu(self.b(torch.relu(self.a(x))) + self.sc(x))
+
+    return Residual()
+
+
+def fashion_cnn() -> nn.Module:
+    """Float32 `[N, 1, 28, 28]` to logits `[N, 10]`; attribute names become node names in the exported file."""
+    import torch
+    from torch import nn
 
     class Separable(nn.Module):
         def __init__(self, inputs: int, outputs: int) -> None:
@@ -178,10 +196,10 @@ def fashion_cnn() -> nn.Module:
         def __init__(self) -> None:
             super().__init__()
             self.stem = conv(1, 16, 3)
-            self.b1 = Residual(16, 16, stride=1)
-            self.b2 = Residual(16, 32, stride=2)
+            self.b1 = residual(16, 16, stride=1)
+            self.b2 = residual(16, 32, stride=2)
             self.b3 = Separable(32, 64)
-            self.b4 = Residual(64, 64, stride=2)
+            self.b4 = residual(64, 64, stride=2)
             self.fc1 = nn.Linear(64, 64)
             self.fc = nn.Linear(64, 10)
 
@@ -233,8 +251,8 @@ def augmented(padded: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
 # --- export ---
 
 
-def export(model: nn.Module, path: Path) -> None:
-    """By the TorchScript exporter, which folds each BatchNorm into the convolution before it."""
+def export(model: nn.Module, path: Path, fold: bool = True) -> None:
+    """By the TorchScript exporter, which folds each BatchNorm into the convolution before it unless told not to."""
     import torch
 
     with warnings.catch_warnings():
@@ -244,6 +262,8 @@ def export(model: nn.Module, path: Path) -> None:
             (torch.zeros(1, 1, SIDE, SIDE),),
             path,
             dynamo=False,
+            training=torch.onnx.TrainingMode.EVAL if fold else torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=fold,
             opset_version=17,
             input_names=["image"],
             output_names=["logits"],

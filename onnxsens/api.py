@@ -12,6 +12,7 @@ import numpy as np
 
 from onnxsens.data import Preprocessing, open_dataset, with_dims
 from onnxsens.engine import (
+    DENSE,
     Change,
     ModelRunner,
     Question,
@@ -22,46 +23,35 @@ from onnxsens.engine import (
     measure_macs,
 )
 from onnxsens.errors import DataError, ModelError, StorageError, UsageError
-from onnxsens.files import claim, sha256_of
+from onnxsens.files import claim
 from onnxsens.model import load_model, take_inventory, write_model
 from onnxsens.model.interface import feedable
 from onnxsens.options import Options
 from onnxsens.plan import (
     Goal,
     Plan,
-    Planner,
-    Task,
     planned_weights,
     read_plan,
-    refuse_undecidable,
-    write_plan,
-    write_up,
 )
-from onnxsens.plan.planner import typical_levels
 from onnxsens.plan.verification import judge, refuse_noisy
+from onnxsens.planning import PLAN_FILE, PRUNED_FILE, make_plan
 from onnxsens.results import Applied, Inspection, ScanResult, Verification
 from onnxsens.runs import (
     chosen_weights,
-    data_source,
     expected_seconds,
-    generator,
     measure_control,
     open_run,
     predict_curves,
     predicted_beside,
-    refuse_foreign,
     repeat_dense,
     search_from_predictions,
 )
-from onnxsens.scan import Observer, Point, Search, TopDown, tolerance
-from onnxsens.scan.store import FILE as STORE_FILE
+from onnxsens.scan import Observer, Point, Search, tolerance
 from onnxsens.techniques import control_of, make_technique
 from onnxsens.usercode import is_code
-from onnxsens.workbench import Workbench, refuse_empty_holdout
+from onnxsens.workbench import Workbench
 from onnxsens.workforce import hire
 
-PLAN_FILE = "plan.json"
-PRUNED_FILE = "pruned.onnx"
 STEP = 0.05
 RESOLUTION = 0.01
 
@@ -220,49 +210,6 @@ def plan(
     return make_plan(model_path, options, folder, goal, observer, step, resolution, (PLAN_FILE,), force)
 
 
-def make_plan(
-    model_path: str | Path,
-    options: Options,
-    folder: Path,
-    goal: Goal,
-    observer: Observer | None,
-    step: float,
-    resolution: float,
-    results: Sequence[str],
-    force: bool,
-) -> Plan:
-    """What `auto` and `plan` share.
-
-    Args:
-        results: which files to leave in `folder`.
-    """
-    TopDown(step, resolution)  # refuses what makes no sense, before anything is opened
-    if Path(model_path).resolve() in [(folder / name).resolve() for name in results]:
-        raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
-    if not (folder / STORE_FILE).exists():
-        refuse_foreign(folder, results, {}, force=force)
-    with Workbench(model_path, options, tuple(goal.max_drop), observer) as bench:
-        refuse_empty_holdout(bench)
-        refuse_undecidable(bench.metrics, bench.binary, goal, bench.sizes["holdout"], options.holdout)
-        store = open_run(bench, folder)
-        refuse_foreign(folder, results, store.artefacts(), force=force)
-        crew = hire(bench, store, expected_seconds(bench, typical_levels(step, resolution), 0.25))
-        scanner = bench.scanner(store, crew=crew)
-        refuse_noisy(repeat_dense(bench, scanner), goal)
-        effects = scanner.look_for_effects()
-        if not options.exact:
-            predict_curves(bench, store, scanner)
-        task = Task(scanner, bench.model, bench.metrics, bench.binary, bench.search_metric, goal, effects)
-        chosen = Planner(task, step, resolution).choose()
-        made = write_up(task, chosen, generator(bench), data_source(bench, scanner), bench.macs, scanner.spent)
-        write_plan(made, folder / PLAN_FILE)
-        store.put_artefact(PLAN_FILE, sha256_of(folder / PLAN_FILE))
-        if PRUNED_FILE in results:
-            apply(model_path, folder / PLAN_FILE, folder / PRUNED_FILE, force=True)
-            store.put_artefact(PRUNED_FILE, sha256_of(folder / PRUNED_FILE))
-        return made
-
-
 def apply(
     model_path: str | Path, plan_path: str | Path, out: Path, *, by_name: bool = False, force: bool = False
 ) -> Applied:
@@ -279,7 +226,7 @@ def apply(
             raise StorageError(f"'{out}' is what the pruned model is made from; choose another name for it")
     claim(out, force=force)
     inventory = take_inventory(model)
-    changed = planned_weights(made, model, inventory, by_name=by_name)
+    changed = planned_weights(made, Path(plan_path).parent, model, inventory, by_name=by_name)
     write_model(model, changed, out)
     zeros = sum(changed.zeros(weight.name) if weight.name in changed else weight.zeros for weight in inventory.weights)
     return Applied(out, sorted(changed), zeros, inventory.planned_parameters)
@@ -325,12 +272,16 @@ def verify(
             bench.observer.note(
                 "these are not the samples that the plan was made with, or prepared otherwise; all are used"
             )
-        planned_weights(made, bench.model, bench.inventory, by_name=False)  # refuses a plan for another model
+        planned = planned_weights(made, Path(plan_path).parent, bench.model, bench.inventory, by_name=False)
         changes = tuple(
             Change(weight.name, made.technique, weight.level) for weight in made.weights if weight.name in made.changed
         )
+        base = DENSE
+        if made.changes is not None:
+            changes, base = (), made.changes.sha256
+            bench.given[base] = planned
         split: SplitName = "holdout" if own else "search"
         samples = bench.sizes[split]
-        answer = bench.evaluator.answer(Question(changes, split, (0, samples), names, values=True))
+        answer = bench.evaluator.answer(Question(changes, split, (0, samples), names, True, base))
         verdicts = judge(answer.measurements, goal, look=made.quality.looks if own else 0)
         return Verification(verdicts, answer.failures, "holdout" if own else "all", samples)

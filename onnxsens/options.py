@@ -20,6 +20,8 @@ class Options:
         metrics: asked for beside the goal's; the default one where there are none at all.
         search_metric: what tolerances are on; None lets the outputs decide.
         threads: of all processes together; None takes all cores.
+        technique: spec; `auto` is `obs` where kept elements are updated, and `magnitude` where they are not.
+        update: of the elements that are kept; `auto` is `reconstruct` for a plan, and `none` for a scan.
         exact: all samples for every measurement, also where fewer decide, and no prediction of where to look.
         jobs: processes that measure points; None lets a few runs decide.
         cache_memory: bytes for tensors kept inside the model, in all processes together; None takes a quarter of what
@@ -41,7 +43,8 @@ class Options:
     provider: str = "auto"
     batch_size: int = DEFAULT_BATCH
     threads: int | None = None
-    technique: str = "magnitude"
+    technique: str = "auto"
+    update: str = "auto"
     scan_samples: int = DEFAULT_SCAN_SAMPLES
     custom_op_libs: tuple[str, ...] = ()
     exact: bool = False

@@ -1,7 +1,7 @@
 """A run folder: what it was made with, opened for work, and what in it is ours to overwrite."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxsens.engine import calibration
-from onnxsens.engine.prediction import Unpredicted, predict
+from onnxsens.engine.prediction import Prediction, Unpredicted, predict, predict_from
 from onnxsens.errors import MetricError, StorageError, UsageError
 from onnxsens.files import claim, prepare_directory, sha256_of
 from onnxsens.model import Inventory, Weight
@@ -23,6 +23,7 @@ from onnxsens.scan import Curve, Joint, Point, Scanner, Store
 from onnxsens.scan.prediction import PredictedCurve
 from onnxsens.scan.searches import PROBE_LEVEL, Acceptance, Pick, Search
 from onnxsens.scan.settings import read_settings
+from onnxsens.techniques import Technique
 from onnxsens.usercode import is_code
 from onnxsens.workbench import Workbench, runtime_version
 
@@ -120,12 +121,8 @@ def predict_curves(bench: Workbench, store: Store, scanner: Scanner) -> dict[str
     technique = scanner.technique
     curves, without = store.predictions(technique.name)
     if not curves and not without:
-        bench.observer.stage("calibration", 1)
         started = time.perf_counter()
-        sampling = calibration.Sampling(CALIBRATION_ROWS, bench.cache_bytes, bench.options.seed)
-        indices = bench.split.search[:CALIBRATION_SAMPLES]
-        sources = input_sources(bench.model, bench.inventory)
-        for found in predict(bench.runner, sources, technique, PREDICTED_LEVELS, indices, sampling):
+        for found in predictions(bench, technique):
             if isinstance(found, Unpredicted):
                 without[found.weight] = found.reason
             else:
@@ -136,6 +133,19 @@ def predict_curves(bench: Workbench, store: Store, scanner: Scanner) -> dict[str
         bench.observer.evaluated("calibration", time.perf_counter() - started)
     scanner.predict(curves, bench.search_metric)
     return without
+
+
+def predictions(bench: Workbench, technique: Technique) -> Iterator[Prediction | Unpredicted]:
+    """From the moments that the technique needs in any case, or from a smaller pass that keeps none."""
+    if technique.needs_moments:
+        grams = ((weight.name, bench.moments.gram(weight.name)) for weight in bench.inventory.weights)
+        yield from predict_from(bench.runner, grams, technique, PREDICTED_LEVELS)
+        return
+    bench.observer.stage("calibration", 1)
+    sampling = calibration.Sampling(CALIBRATION_ROWS, bench.cache_bytes, bench.options.seed)
+    indices = bench.split.search[:CALIBRATION_SAMPLES]
+    sources = input_sources(bench.model, bench.inventory)
+    yield from predict(bench.runner, sources, technique, PREDICTED_LEVELS, indices, sampling)
 
 
 def search_from_predictions(

@@ -5,6 +5,7 @@ What `scan`, `plan`, `verify` and `auto` all begin with.
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from types import TracebackType
 
 import numpy as np
 
-from onnxsens.arrays import IntArray
+from onnxsens.arrays import AnyArray, IntArray
 from onnxsens.data import Dataset, Preprocessing, Split, open_dataset, split, with_dims
 from onnxsens.engine import (
     Evaluator,
@@ -27,20 +28,25 @@ from onnxsens.engine import (
     default_threads,
     measure_macs,
 )
-from onnxsens.engine.comparing import compare, gather, joined, refuse_unusable
+from onnxsens.engine.carrying import RunCarrier
+from onnxsens.engine.comparing import gather, joined, refuse_unusable
 from onnxsens.engine.crew import Crew
 from onnxsens.engine.devices import device_of
+from onnxsens.engine.input_moments import InputMoments
 from onnxsens.engine.memory import default_cache_bytes
-from onnxsens.engine.questions import Route, Routes
+from onnxsens.engine.questions import Routes
 from onnxsens.engine.runner import Outputs
-from onnxsens.errors import DataError, MetricError, ModelError
+from onnxsens.errors import DataError, ModelError
 from onnxsens.files import sha256_of
 from onnxsens.metrics import Batch, Metric, Outlook, WholeSetMetric, check, look_at, make_metric
 from onnxsens.model import Inventory, Model, load_model, refuse_empty, take_inventory
 from onnxsens.model.interface import feedable
+from onnxsens.model.shifts import Shifts
+from onnxsens.opened import RunRoutes, gives_zero_or_one, refuse_fed_weights
 from onnxsens.options import Options
 from onnxsens.scan import Nobody, Observer, Sampling, Scanner, Store
-from onnxsens.techniques import Technique, make_technique
+from onnxsens.techniques import Technique
+from onnxsens.ways import choose_way
 
 
 class Workbench:
@@ -51,6 +57,8 @@ class Workbench:
         observer: who watches.
         whole: take all samples as one, with nothing held out.
         routes: where the evaluator keeps how it runs what; the run's store, once there is one, where none is given.
+        update: what the options' `auto` means here.
+        moments_at: a run folder with moments of inputs, where another process keeps them.
 
     Raises:
         InputError: model, data or metrics cannot be used, alone or together.
@@ -66,14 +74,16 @@ class Workbench:
         *,
         whole: bool = False,
         routes: Routes | None = None,
+        update: str = "none",
+        moments_at: Path | None = None,
     ) -> None:
-        self.options = options
         self.goal_metrics = goal_metrics
         self.routes: Routes = routes or RunRoutes()
         self._spill: Path | None = None
+        self._moments_at = moments_at
         self.observer: Observer = observer or Nobody()
         self.closing = ExitStack()
-        self.technique: Technique = make_technique(options.technique)
+        self.given: dict[str, Mapping[str, AnyArray]] = {}
         wanted = list(dict.fromkeys([*goal_metrics, *options.metrics]))
         asked = [make_metric(spec) for spec in wanted]
         search = make_metric(options.search_metric) if options.search_metric else None
@@ -82,6 +92,10 @@ class Workbench:
         refuse_empty(self.model, self.inventory)
         for note in self.inventory.notes:
             self.observer.note(note)
+        self.way = choose_way(options, update, self.model, self.inventory)
+        self.options = options = replace(options, technique=self.way.masks.name, update=self.way.update)
+        self.technique: Technique = self.way.scanned
+        self.shifts = Shifts(self.model, self.inventory)
         preprocessing = Preprocessing.parse(options.scale, options.mean, options.std)
         specs = with_dims(feedable(self.model.proto.graph), options.dims)
         self.dataset: Dataset = open_dataset(options.data, specs, preprocessing, seed=options.seed)
@@ -105,6 +119,7 @@ class Workbench:
                 self.recipe,
                 options.custom_op_libs,
                 self.observer.note,
+                self.shifts.names,
             )
             self.closing.callback(self.runner.close)
             self._read_outputs(asked, search)
@@ -126,7 +141,47 @@ class Workbench:
             cache_bytes=self.cache_bytes,
             spill=self._spill,
             say=self.observer.detail,
+            moments=self.moments.of,
+            bases=self.base,
         )
+
+    @cached_property
+    def moments(self) -> InputMoments:
+        """Of the inputs of all weights; gathered when they are first asked for."""
+        return InputMoments(
+            self.runner,
+            self.split.search,
+            self.cache_bytes,
+            self.options.seed,
+            self._moments_at or self._spill,
+            lambda: self.observer.stage("calibration", 1),
+        )
+
+    @cached_property
+    def carrier(self) -> RunCarrier:
+        """Carries plans out."""
+        return RunCarrier(
+            self.runner,
+            self.moments,
+            self.shifts,
+            self.split.search,
+            self._spill,
+            self.cache_bytes,
+            self.options.seed,
+            self.observer.detail,
+        )
+
+    @property
+    def moments_folder(self) -> Path | None:
+        """The run folder, where it has moments by now that workers need."""
+        if not self.technique.needs_moments:
+            return None
+        _ = self.moments.without
+        return self._spill
+
+    def base(self, name: str) -> Mapping[str, AnyArray]:
+        """Stored tensors of a variant that was given, or carried out here."""
+        return self.given[name] if name in self.given else self.carrier.values(name)
 
     def _read_outputs(self, asked: list[Metric], search: Metric | None) -> None:
         """Run a few samples of the dense model to see what its outputs are, and whether the metrics fit them."""
@@ -272,6 +327,7 @@ class Workbench:
             self.sizes,
             self.observer,
             crew,
+            self.moments.without if (technique or self.technique).needs_moments else (),
         )
 
     def close(self) -> None:
@@ -283,49 +339,6 @@ class Workbench:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-
-class RunRoutes:
-    """Routes in memory, or in a run's store as soon as there is one."""
-
-    def __init__(self) -> None:
-        self.store: Store | None = None
-        self._made: dict[str, Route] = {}
-
-    def known(self, weight: str) -> Route | None:
-        """As chosen before, in this run or in this process."""
-        return self.store.known(weight) if self.store else self._made.get(weight)
-
-    def keep(self, weight: str, route: Route) -> None:
-        """Chosen now."""
-        if self.store:
-            self.store.keep(weight, route)
-        else:
-            self._made[weight] = route
-
-
-def refuse_fed_weights(dataset: Dataset, inventory: Inventory) -> None:
-    """The data may replace an initializer that the model lists as an input, but not one that is to be pruned.
-
-    Raises:
-        DataError: it does.
-    """
-    weights = {weight.name for weight in inventory.weights}
-    for spec in dataset.specs:
-        if spec.name in weights:
-            raise DataError(f"the data has an array for '{spec.name}', a weight that is to be pruned; leave it out")
-
-
-def gives_zero_or_one(metric: Metric, batch: Batch) -> bool:
-    """Whether a metric's per-sample values are 0 and 1 only; it is tried with the outputs of other samples.
-
-    The dense model against itself would not tell: there every divergence is 0.
-    """
-    others = {name: np.roll(values, 1, axis=0) for name, values in batch.dense.items()}
-    try:
-        return compare(metric, batch, replace(batch, pruned=others), values=False, binary=True).binary
-    except MetricError:
-        return False
 
 
 def absolute(data: str) -> str:

@@ -36,7 +36,8 @@ def hire(bench: Workbench, routes: Routes, work_seconds: float) -> Crew | None:
         cache_memory=bench.cache_bytes // (count + 1),  # this process keeps one too
         jobs=1,
     )
-    arguments = (str(bench.model.path.resolve()), own, tuple(bench.goal_metrics))
+    own = replace(own, technique=bench.technique.name, update="none")
+    arguments = (str(bench.model.path.resolve()), own, tuple(bench.goal_metrics), bench.moments_folder)
     crew = Workers(measuring, arguments, count, routes, partial(hear, bench.observer))
     bench.closing.callback(crew.close)
     return crew
@@ -75,10 +76,16 @@ class Reporting(Nobody):
 
 
 def measuring(
-    model: str, options: Options, goal_metrics: tuple[str, ...], *, routes: Routes, say: Callable[[str], None]
+    model: str,
+    options: Options,
+    goal_metrics: tuple[str, ...],
+    moments_at: Path | None,
+    *,
+    routes: Routes,
+    say: Callable[[str], None],
 ) -> Evaluator:
     """What a worker answers with: the evaluator of a workbench of its own."""
     observer = Reporting(say)
-    bench = Workbench(Path(model), options, goal_metrics, observer, routes=routes)
+    bench = Workbench(Path(model), options, goal_metrics, observer, routes=routes, moments_at=moments_at)
     observer.opening = False
     return bench.evaluator

@@ -52,12 +52,13 @@ def command(
     RUN gets scan.db, plan.json and pruned.onnx. The same command again goes on where it stopped. Without --max-drop and
     --sparsity, the knee of the front between sparsity and loss is taken.
     """
-    from onnxsens.api import PRUNED_FILE, auto
+    from onnxsens.api import auto
     from onnxsens.cli.building import build_options
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
     from onnxsens.forecast import estimate
     from onnxsens.plan import Goal, parse_limits
+    from onnxsens.planning import PRUNED_FILE
     from onnxsens.report import documents, terminal
 
     goal = Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence))

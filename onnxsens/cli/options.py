@@ -104,7 +104,18 @@ measuring_options = stacked(
         "--scan-samples", type=int, default=2000, show_default=True, metavar="N", help="Samples of one point."
     ),
     click.option(
-        "--technique", default="magnitude", show_default=True, metavar="SPEC", help="What is done to weights."
+        "--technique",
+        default="auto",
+        show_default=True,
+        metavar="SPEC",
+        help="Which elements go: CRITERION[:PATTERN], such as obs, wanda or magnitude:2:4.",
+    ),
+    click.option(
+        "--update",
+        default="auto",
+        show_default=True,
+        metavar="HOW",
+        help="What is done to the others: none, bias, batchnorm, obs, refit, reconstruct.",
     ),
 )
 

@@ -49,10 +49,11 @@ def command(
     only run where you name it: give --data again for a run on FILE.py:FUNCTION, and --custom-op-lib for a run
     that had it.
     """
-    from onnxsens.api import PRUNED_FILE, plan
+    from onnxsens.api import plan
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
     from onnxsens.plan import Goal, parse_limits
+    from onnxsens.planning import PRUNED_FILE
     from onnxsens.runs import resumed_options
 
     goal = Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence))

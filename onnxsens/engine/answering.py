@@ -5,19 +5,21 @@ Runs nothing.
 
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from onnxsens.arrays import AnyArray, IntArray
 from onnxsens.data import Dataset, Split
 from onnxsens.engine.comparing import compare
-from onnxsens.engine.questions import Answer, Change, Measurement, Question, SplitName
+from onnxsens.engine.questions import DENSE, Answer, Change, Measurement, Question, SplitName
 from onnxsens.engine.runner import Outputs
-from onnxsens.errors import MetricError
+from onnxsens.errors import MetricError, ModelError
 from onnxsens.metrics import Batch, Metric, Reading
 from onnxsens.model import Inventory, Model, dense_matrix, stored_values
 from onnxsens.techniques import PreparedWeight, Technique, make_technique
+from onnxsens.techniques.moments import Moments
+from onnxsens.techniques.threads import threads_for
 
 # A split, and the samples `[start, stop)` in its order: what one run is fed.
 BatchKey = tuple[SplitName, int, int]
@@ -36,18 +38,35 @@ class Variants:
 
     Args:
         kept_bytes: of ranked weights that are kept; the last one is in any case.
+        moments: of the inputs of a weight, for techniques that need them.
+        bases: stored tensors and values of a variant that was made before, by its name.
     """
 
-    def __init__(self, model: Model, inventory: Inventory, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self,
+        model: Model,
+        inventory: Inventory,
+        kept_bytes: int = KEPT_BYTES,
+        moments: Callable[[str], Moments | None] | None = None,
+        bases: Callable[[str], Mapping[str, AnyArray]] | None = None,
+    ) -> None:
         self._model = model
+        self._moments = moments
+        self._bases = bases
         self._inventory = inventory
         self._kept_bytes = kept_bytes
         self._prepared: OrderedDict[tuple[str, str], PreparedWeight] = OrderedDict()
         self._techniques: dict[str, Technique] = {}
 
-    def values(self, changes: Iterable[Change]) -> dict[str, AnyArray]:
-        """Weight name to its values, in the stored type and shape."""
-        return {change.weight: self._changed(change) for change in changes}
+    def values(self, changes: Iterable[Change], base: str = DENSE) -> dict[str, AnyArray]:
+        """Stored tensor to its values, in the stored type and shape, where they are not the dense model's."""
+        found = {} if base == DENSE else dict(self._base(base))
+        return found | {change.weight: self._changed(change) for change in changes}
+
+    def _base(self, name: str) -> Mapping[str, AnyArray]:
+        if self._bases is None:
+            raise ValueError(f"nobody knows the variant '{name}' here")
+        return self._bases(name)
 
     def zeroed(self, weight: str) -> AnyArray:
         """A weight of zeros, as its operator sees them."""
@@ -56,10 +75,12 @@ class Variants:
 
     def _changed(self, change: Change) -> AnyArray:
         record = self._inventory.weight(change.weight)
-        if record.size > KEPT_ELEMENTS:
-            matrix = self._technique(change.technique).once(dense_matrix(self._model, record), change.level)
+        technique = self._technique(change.technique)
+        if record.size > KEPT_ELEMENTS and not technique.needs_moments:
+            matrix = technique.once(dense_matrix(self._model, record), change.level)
         else:
-            matrix = self._prepare(change.weight, change.technique).at(change.level)
+            with threads_for(record.matrix_shape[1]):
+                matrix = self._prepare(change.weight, change.technique).at(change.level)
         return stored_values(self._model, record, matrix)
 
     def _prepare(self, weight: str, technique: str) -> PreparedWeight:
@@ -68,10 +89,15 @@ class Variants:
             self._prepared.move_to_end(key)
             return self._prepared[key]
         matrix = dense_matrix(self._model, self._inventory.weight(weight))
-        needed = self._bytes(weight)
-        while self._prepared and sum(self._bytes(name) for name, _ in self._prepared) + needed > self._kept_bytes:
+        needed = self._bytes(*key)
+        while self._prepared and sum(self._bytes(*each) for each in self._prepared) + needed > self._kept_bytes:
             self._prepared.popitem(last=False)
-        self._prepared[key] = self._technique(technique).prepare(matrix)
+        made = self._technique(technique)
+        moments = self._moments(weight) if self._moments and made.needs_moments else None
+        if made.needs_moments and moments is None:
+            raise ModelError(f"nothing is known of the inputs of '{weight}', which {technique} needs")
+        with threads_for(matrix.shape[1]):
+            self._prepared[key] = made.prepare(matrix, moments)
         return self._prepared[key]
 
     def _technique(self, name: str) -> Technique:
@@ -79,8 +105,11 @@ class Variants:
             self._techniques[name] = make_technique(name)
         return self._techniques[name]
 
-    def _bytes(self, weight: str) -> int:
-        return RANKED_BYTES + ELEMENT_BYTES * self._inventory.weight(weight).size
+    def _bytes(self, weight: str, technique: str) -> int:
+        record = self._inventory.weight(weight)
+        size = RANKED_BYTES + ELEMENT_BYTES * record.size
+        # An update keeps a factor of the moments and where its sweep begins, in float64.
+        return size + 8 * (record.matrix_shape[1] ** 2 + record.size) * self._technique(technique).needs_moments
 
 
 class Measures:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onnxsens.arrays import AnyArray, Float64Array, FloatArray
+from onnxsens.techniques.moments import Moments
 
 PIECE = 2**24  # elements of a product that are made at a time
 
@@ -21,12 +22,14 @@ class Gram:
         places: rows that there were.
         factor: `[groups, rows, in]`, scaled so that its product is the estimate; None where `product` is there.
         product: `[groups, in, in]`; None where there are too few rows to make it the smaller of the two.
+        total: `[groups, in]`, the sum of the rows over all places.
     """
 
     taken: int
     places: int
     factor: AnyArray | None
     product: Float64Array | None
+    total: Float64Array | None = None
 
     @property
     def _kept(self) -> AnyArray:
@@ -50,6 +53,11 @@ class Gram:
             return self.product
         rows = self._kept.astype(np.float64)
         return rows.transpose(0, 2, 1) @ rows
+
+    def moments(self) -> Moments:
+        """The same as means over places."""
+        total = np.zeros((self.groups, self.width)) if self.total is None else self.total
+        return Moments(self.matrix() / self.places, total / self.places, rows=self.taken)
 
     def energy(self, change: FloatArray) -> float:
         """Sum of squares of what a matrix `[out, in]` makes of the inputs: `tr(D X^T X D^T)` over all groups."""
@@ -84,6 +92,7 @@ class GramBuilder:
     _rows: list[AnyArray] = field(default_factory=list)
     _waiting: int = 0
     _product: Float64Array | None = None
+    _total: Float64Array | None = None
 
     def add(self, rows: AnyArray, places: int) -> None:
         """Rows `[groups, taken, in]` that stand for as many places, evenly."""
@@ -93,6 +102,8 @@ class GramBuilder:
             return
         self.taken += taken
         rows = rows if rows.dtype == np.float64 else rows.astype(np.float32, copy=False)
+        total = rows.sum(axis=1, dtype=np.float64) * (places / taken)
+        self._total = total if self._total is None else self._total + total
         if places != taken:
             rows = rows * rows.dtype.type((places / taken) ** 0.5)
         self._rows.append(rows)
@@ -105,10 +116,10 @@ class GramBuilder:
         """What was gathered."""
         if self._product is None:
             empty = np.zeros((self.groups, 0, self.width), np.float32)
-            return Gram(self.taken, self.places, np.concatenate([*self._rows, empty], axis=1), None)
+            return Gram(self.taken, self.places, np.concatenate([*self._rows, empty], axis=1), None, self._total)
         if self._rows:
             self._fold()
-        return Gram(self.taken, self.places, None, self._product)
+        return Gram(self.taken, self.places, None, self._product, self._total)
 
     def _fold(self) -> None:
         rows = np.concatenate(self._rows, axis=1, dtype=np.float64)

@@ -4,7 +4,7 @@
 bias and activation, over that of the outputs themselves.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from onnxsens.engine.runner import ModelRunner
 from onnxsens.model import dense_matrix
 from onnxsens.model.features import Source
 from onnxsens.techniques import PreparedWeight, Technique
+from onnxsens.techniques.threads import threads_for
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,21 @@ def predict(
     Args:
         indices: samples of the data set to calibrate on.
     """
-    for name, gram in calibrate(runner, sources, indices, sampling):
+    yield from predict_from(runner, calibrate(runner, sources, indices, sampling), technique, levels)
+
+
+def predict_from(
+    runner: ModelRunner, grams: Iterable[tuple[str, Gram | str]], technique: Technique, levels: Sequence[float]
+) -> Iterator[Prediction | Unpredicted]:
+    """The same of moments that are at hand."""
+    for name, gram in grams:
         if isinstance(gram, str):
             yield Unpredicted(name, gram)
             continue
         dense = dense_matrix(runner.model, runner.inventory.weight(name))
-        errors = relative_errors(gram, dense, technique.prepare(dense), levels)
+        with threads_for(dense.shape[1]):
+            prepared = technique.prepare(dense, gram.moments() if technique.needs_moments else None)
+            errors = relative_errors(gram, dense, prepared, levels)
         if errors is None:
             yield Unpredicted(name, "its output is 0 on these samples")
         elif not np.isfinite(errors).all():

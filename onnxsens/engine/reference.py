@@ -12,7 +12,7 @@ from onnxsens.engine.answering import Measures, Variants, failed
 from onnxsens.engine.comparing import differ, gather
 from onnxsens.engine.dense import DenseByRange, DenseOutputs
 from onnxsens.engine.executions import TooManyExecutionsError
-from onnxsens.engine.questions import Answer, Change, Effect, Question
+from onnxsens.engine.questions import DENSE, Answer, Change, Effect, Question
 from onnxsens.engine.runner import ModelRunner
 from onnxsens.engine.sessions import Session
 from onnxsens.engine.shapes import executed_weights
@@ -54,7 +54,7 @@ class ReferenceEvaluator:
         self._dense = dense or DenseByRange(runner, self._indices, reading)
         self._variants = variants or Variants(runner.model, inventory)
         self._executed: dict[int, set[str]] = {}
-        self._warm: tuple[tuple[Change, ...], Session] | None = None
+        self._warm: tuple[tuple[str, tuple[Change, ...]], Session] | None = None
 
     def close(self) -> None:
         """Give back the working copy."""
@@ -85,13 +85,13 @@ class ReferenceEvaluator:
         try:
             dense = self._dense.outputs(question.split, start, stop)
             indices = self._indices[question.split][start:stop]
-            if question.changes:
-                variant = self._runner.run(self._session(question.changes), indices, self._measures.read)
+            if changes_anything(question):
+                variant = self._runner.run(self._session(question), indices, self._measures.read)
             else:
                 variant = self._runner.second_outputs(indices, self._measures.read)
             pruned = gather(list(variant), self._reading)
         except ModelError as error:
-            if not question.changes:
+            if not changes_anything(question):
                 raise  # the dense model itself does not run: nothing can be measured
             return failed(question, str(error), started, self.name)
         return self._measures.answer(question, dense, pruned, started, self.name)
@@ -121,17 +121,18 @@ class ReferenceEvaluator:
                 self._executed[samples] = {each.name for each in self._inventory.weights}
         return "no effect" if weight in self._executed[samples] else "not executed"
 
-    def _session(self, changes: tuple[Change, ...]) -> Session:
+    def _session(self, question: Question) -> Session:
         """The last variant's, where it is asked for again; a model that draws random numbers has a new one each time.
 
         There, one that has run before is in another state than a new one.
         """
-        if self._warm is not None and self._warm[0] == changes:
+        key = question.base, question.changes
+        if self._warm is not None and self._warm[0] == key:
             return self._warm[1]
         self._warm = None  # before the next one takes its memory
-        session = self._runner.session(self._variants.values(changes))
+        session = self._runner.session(self._variants.values(question.changes, question.base))
         if self._runner.random is None:
-            self._warm = changes, session
+            self._warm = key, session
         return session
 
     def _changes_what_is_read(self, zeros: Mapping[str, AnyArray], samples: int) -> bool:
@@ -157,3 +158,8 @@ class ReferenceEvaluator:
                     "please report this"
                 )
         return others
+
+
+def changes_anything(question: Question) -> bool:
+    """Whether it is about another model than the dense one."""
+    return bool(question.changes) or question.base != DENSE

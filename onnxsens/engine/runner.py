@@ -4,7 +4,7 @@ One session a variant. Comparing outputs is somebody else's business.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +51,7 @@ class ModelRunner:
 
     Args:
         say: told of each note when it is made.
+        adjustable: stored tensors besides the weights that may be changed.
 
     Attributes:
         notes: what was done about the model that its owner should know; grows with the first session, and where
@@ -69,6 +70,7 @@ class ModelRunner:
         recipe: Recipe,
         libraries: Sequence[str | Path] = (),
         say: Callable[[str], None] = lambda note: None,
+        adjustable: Collection[str] = (),
     ) -> None:
         self.model = model
         self.inventory = inventory
@@ -76,6 +78,7 @@ class ModelRunner:
         self.recipe = recipe
         self.fed = tuple(spec.name for spec in dataset.specs if spec.presence == "default")
         self._say = say
+        self._adjustable = frozenset(adjustable)
         self.notes: list[str] = []
         for name in self.fed:
             self._note(f"the data replaces the stored value of '{name}'")
@@ -190,7 +193,9 @@ class ModelRunner:
     def _working_copy(self, name: str) -> WorkingCopy:
         folder = Path(self._folder.name) / name
         folder.mkdir()
-        return write_working_copy(self.model, self.inventory, folder, fed=self.fed, ir_version=self.ir_version)
+        return write_working_copy(
+            self.model, self.inventory, folder, fed=self.fed, ir_version=self.ir_version, adjustable=self._adjustable
+        )
 
     def load(self) -> None:
         """See whether the model can be loaded at all.

@@ -10,11 +10,12 @@ a batch serves all questions that cut the samples at the same places; blocks of 
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
+from onnxsens.arrays import AnyArray
 from onnxsens.data import Split
 from onnxsens.engine.answering import KEPT_BYTES, BatchKey, Measures, Variants, batches, failed
 from onnxsens.engine.comparing import differ, gather
@@ -36,6 +37,7 @@ from onnxsens.engine.spill import Spill
 from onnxsens.errors import EngineBugError, ModelError
 from onnxsens.metrics import Metric, Reading
 from onnxsens.model import Inventory
+from onnxsens.techniques.moments import Moments
 
 ZEROS = "zeros"  # names the session of a part whose weight is zeroed
 LIKELY_LEVELS = 9  # that will be asked of a weight, one after another or together; its route is for all of them
@@ -53,6 +55,7 @@ class SuffixEvaluator:
         spill: a folder for what does not fit in the host's memory; None forbids that, and so does a device.
         say: told, once, of each choice that is made.
         held: whether tensors are held where sessions run; None leaves it to the provider's device.
+        moments, bases: as those of `Variants`.
     """
 
     name = "suffix"
@@ -71,6 +74,8 @@ class SuffixEvaluator:
         spill: Path | None,
         say: Callable[[str], None],
         held: bool | None = None,
+        moments: Callable[[str], Moments | None] | None = None,
+        bases: Callable[[str], Mapping[str, AnyArray]] | None = None,
     ) -> None:
         self._runner = runner
         self._inventory = inventory
@@ -81,7 +86,7 @@ class SuffixEvaluator:
         # Batches of inputs and ranked weights are kept for speed alone, as tensors are: out of the same budget.
         share = cache_bytes // SHARES
         runner.keep_feeds(share)
-        self._variants = Variants(runner.model, inventory, min(share, KEPT_BYTES))
+        self._variants = Variants(runner.model, inventory, min(share, KEPT_BYTES), moments, bases)
         self._shelf = Shelf(runner.weight_bytes * 11 // 10 + SMALL_SESSIONS)
         self._parts = Parts(runner)
         self._place = place_of(device_of(runner.provider), held=held)

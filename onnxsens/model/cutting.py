@@ -173,7 +173,7 @@ class Wiring:
     def _needed(self, wanted: frozenset[str]) -> frozenset[int]:
         """Nodes that lead to these outputs; kept, since nearly all weights are asked about the same ones."""
         if wanted not in self._leading:
-            self._leading[wanted] = self._leading_to(wanted)
+            self._leading[wanted] = self.leading_to(wanted)
         return self._leading[wanted]
 
     def chain(
@@ -187,7 +187,7 @@ class Wiring:
             uncrossable: tensors that cannot be taken from one model to another; no cut comes between those that make
                 and those that read one.
         """
-        needed = sorted(number for number in self._leading_to(targets) if self._varies(number))
+        needed = sorted(number for number in self.leading_to(targets) if self.varies(number))
         closed = {
             place
             for number in needed
@@ -228,7 +228,7 @@ class Wiring:
         """
         inputs = as_inputs or {}
         stops = {name for name in given if name in self._maker}
-        numbers = sorted(self._leading_to(wanted, stops))
+        numbers = sorted(self.leading_to(wanted, stops))
         names = {name for number in numbers for name in self.reads[number]} | set(wanted)
         proto = onnx.ModelProto()
         for field in ("ir_version", "domain", "model_version", "producer_name"):
@@ -254,6 +254,10 @@ class Wiring:
             sum(size_of(tensor) for tensor in stored),
         )
 
+    def reached_by(self, initializers: frozenset[str]) -> frozenset[int]:
+        """The places of the nodes that depend on any of these."""
+        return self._reached(initializers)[0]
+
     def _reached(self, start: frozenset[str]) -> tuple[frozenset[int], frozenset[str]]:
         """Nodes that depend on any of these, and what they make."""
         found: set[str] = set(start)
@@ -265,8 +269,8 @@ class Wiring:
                 found.update(name for name in self.nodes[number].output if name)
         return frozenset(numbers), frozenset(found - start)
 
-    def _leading_to(self, wanted: Iterable[str], stops: Collection[str] = ()) -> frozenset[int]:
-        """Nodes that are needed to compute these from the tensors in `stops`."""
+    def leading_to(self, wanted: Iterable[str], stops: Collection[str] = ()) -> frozenset[int]:
+        """The places of the nodes that are needed to compute these from the tensors in `stops`."""
         found: set[int] = set()
         waiting = [name for name in wanted if name not in stops]
         while waiting:
@@ -276,7 +280,8 @@ class Wiring:
                 waiting.extend(name for name in self.reads[number] if name not in stops)
         return frozenset(found)
 
-    def _varies(self, number: int) -> bool:
+    def varies(self, number: int) -> bool:
+        """Whether a node depends on an input of the graph."""
         return not self.varying.isdisjoint(self.reads[number])
 
     def _place(self, name: str) -> tuple[int, str]:

@@ -51,6 +51,7 @@ def write_working_copy(
     *,
     fed: Collection[str] = (),
     ir_version: int | None = None,
+    adjustable: Collection[str] = (),
 ) -> WorkingCopy:
     """Write the copy. External data of the user's is used where it lies; all else goes to one data file.
 
@@ -58,12 +59,13 @@ def write_working_copy(
         directory: an empty folder that only this process uses.
         fed: inputs with a stored default value that the samples override.
         ir_version: a lower one than the file's, for a runtime that is older than the file.
+        adjustable: stored tensors besides the weights that sessions may be given other values of.
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(inventory.normal.proto)
     if ir_version is not None:
         proto.ir_version = min(proto.ir_version, ir_version)
-    names = lift(proto.graph, inventory.normal, {weight.name for weight in inventory.weights})
+    names = lift(proto.graph, inventory.normal, {weight.name for weight in inventory.weights} | set(adjustable))
     settle_inputs(proto.graph, fed)
     # Before IR 4 every initializer had to be an input too; here they are none.
     proto.ir_version = max(proto.ir_version, 4)

@@ -1,11 +1,14 @@
 """Carry a plan out on a model: the very zeros it was measured with."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 
 from onnxsens.arrays import AnyArray, FloatArray
+from onnxsens.engine.tensor_file import read_tensors
 from onnxsens.errors import PlanError
+from onnxsens.files import sha256_of
 from onnxsens.model import Inventory, Model, dense_matrix, stored_values
 from onnxsens.plan.planfile import Plan
 from onnxsens.scan.searches import Level
@@ -51,10 +54,55 @@ class PrunedWeights(Mapping[str, AnyArray]):
         return matrix
 
 
-def planned_weights(plan: Plan, model: Model, inventory: Inventory, *, by_name: bool) -> PrunedWeights:
+class CarriedTensors(Mapping[str, AnyArray]):
+    """Every tensor that a plan changes that was carried out as a whole: weights, and what is beside them."""
+
+    def __init__(self, inventory: Inventory, values: Mapping[str, AnyArray]) -> None:
+        self._weights = {weight.name: weight for weight in inventory.weights}
+        self._values = values
+
+    def __getitem__(self, name: str) -> AnyArray:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def zeros(self, name: str) -> int:
+        """Elements of a weight that are zero as the operator sees them."""
+        return self._weights[name].coding.zeros(self._values[name])
+
+
+def changes_of(plan: Plan, folder: Path, model: Model, inventory: Inventory) -> CarriedTensors:
+    """The tensors in the file beside a plan.
+
+    Raises:
+        PlanError: it is not there, or is not the plan's.
+    """
+    assert plan.changes is not None
+    path = folder / plan.changes.file
+    if not path.is_file():
+        raise PlanError(
+            f"the plan changes values by data, and '{path}', which has them, is not there; put it beside the plan"
+        )
+    if sha256_of(path) != plan.changes.sha256:
+        raise PlanError(f"'{path}' is not the file that the plan was made with; put that one beside the plan")
+    values = read_tensors(path, {name: model.array(name) for name in plan.changed if name in model.stored})
+    wrong = next((name for name in plan.changed if name not in values or name not in model.stored), None)
+    if wrong is not None or len(values) != len(plan.changed):
+        raise PlanError(f"'{path}' and the plan do not name the same tensors; write both again")
+    return CarriedTensors(inventory, values)
+
+
+def planned_weights(
+    plan: Plan, folder: Path, model: Model, inventory: Inventory, *, by_name: bool
+) -> PrunedWeights | CarriedTensors:
     """What a plan changes in this model, checked against what the plan says of it.
 
     Args:
+        folder: where the plan is.
         by_name: the model may be another one (a later checkpoint); weights are found by name, shapes must agree,
             and elements are ranked anew by the values they have now.
 
@@ -66,6 +114,11 @@ def planned_weights(plan: Plan, model: Model, inventory: Inventory, *, by_name: 
             f"the plan is for another model: '{plan.model.file}' with SHA-256 {plan.model.sha256[:12]}..., and "
             f"'{model.path.name}' has {model.sha256[:12]}...; use that model, "
             "or carry the plan over with 'onnxsens apply --by-name'"
+        )
+    if by_name and plan.changes is not None:
+        raise PlanError(
+            f"the plan was fitted to data (update '{plan.update}'), so its values are for its own model alone; run "
+            "'onnxsens auto' on this one, or make the plan with '--update none'"
         )
     known = {weight.name: weight for weight in inventory.weights}
     technique = make_technique(plan.technique)
@@ -81,7 +134,11 @@ def planned_weights(plan: Plan, model: Model, inventory: Inventory, *, by_name: 
                 "use the plan's own model"
             )
     levels = {planned.name: planned.level for planned in plan.weights}
-    changed = PrunedWeights(model, inventory, technique, levels)
+    changed: PrunedWeights | CarriedTensors = (
+        PrunedWeights(model, inventory, technique, levels)
+        if plan.changes is None
+        else changes_of(plan, folder, model, inventory)
+    )
     for planned in plan.weights:
         zeros = changed.zeros(planned.name) if planned.name in changed else known[planned.name].zeros
         if zeros != planned.zeros and not by_name:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from onnxsens.engine.carrying import Carried
 from onnxsens.plan.boldness import boldest, boldest_losing
 from onnxsens.plan.pickers import MEMBERS, Family, Ground, Levels, pickers, scaled, total_sparsity
 from onnxsens.scan import Joint
@@ -26,6 +27,8 @@ class Candidate:
 
     Attributes:
         gap: of the family it is from.
+        carried: what came of carrying it out as a whole; None where weights are changed one by one.
+        fitted_on: samples of the search split, the last ones, that it was carried out with.
     """
 
     picker: str
@@ -33,6 +36,8 @@ class Candidate:
     levels: Levels
     joint: Joint
     gap: float | None = None
+    carried: Carried | None = None
+    fitted_on: int = 0
 
     @property
     def sparsity(self) -> float:
@@ -94,9 +99,25 @@ class Ensemble:
                 mark = picker.name
                 best = self._pushed(family, accepts, best) if push else best
             found[picker.name] = best
-        return sorted(map(self._candidate, found, found.values()), key=lambda candidate: -candidate.sparsity)
+        return sorted(map(self.candidate, found, found.values()), key=lambda candidate: -candidate.sparsity)
 
-    def _candidate(self, name: str, joint: Joint) -> Candidate:
+    @property
+    def names(self) -> list[str]:
+        """Of the members."""
+        return [picker.name for picker in self._pickers]
+
+    @property
+    def first(self) -> str:
+        """The member that is asked first."""
+        return self.names[0]
+
+    def levels_at(self, name: str, sparsity: float) -> Levels | None:
+        """A member's plan with this sparsity; None where it cannot go so far."""
+        levels = self._at(self._family(name), sparsity)
+        return levels if self._reaches(levels, sparsity) else None
+
+    def candidate(self, name: str, joint: Joint) -> Candidate:
+        """A member's plan, measured."""
         return Candidate(name, pickers.get(name).baseline, joint.levels, joint, self._family(name).gap)
 
     def _pushed(self, family: Family, accepts: Accepts, mark: Joint) -> Joint:
@@ -202,9 +223,9 @@ class Ensemble:
 
         A picker that cannot go so far is left out.
         """
-        plans = {picker.name: self._at(self._family(picker.name), sparsity) for picker in self._pickers}
-        reaching = {name: levels for name, levels in plans.items() if self._reaches(levels, sparsity)}
-        return [self._candidate(name, joint) for name, joint in self._race(reaching, self._ground.metric)]
+        plans = {name: self.levels_at(name, sparsity) for name in self.names}
+        reaching = {name: levels for name, levels in plans.items() if levels is not None}
+        return [self.candidate(name, joint) for name, joint in self._race(reaching, self._ground.metric)]
 
     def knee(self) -> list[Candidate]:
         """Candidates at the sparsity where the joint front, the best plan at each size, has its knee."""

@@ -125,11 +125,35 @@ class Proposal(Record, frozen=True, kw_only=True):
     gap: float | None
 
 
+class Difference(Record, frozen=True, kw_only=True):
+    """One metric on the hold-out split; `low`, `high`: the 95 % interval of the drop, null with too few samples."""
+
+    drop: float
+    low: float | None
+    high: float | None
+
+
+class Alternative(Record, frozen=True, kw_only=True):
+    """What else could have been done, measured on the hold-out split, where nothing was chosen by it."""
+
+    name: str
+    sparsity: Fraction
+    metrics: dict[str, Difference]
+
+
+class Changes(Record, frozen=True, kw_only=True):
+    """The file beside the plan that has every changed tensor, by its name in the model: safetensors."""
+
+    file: str
+    sha256: Sha256
+
+
 class Choice(Record, frozen=True, kw_only=True):
     """Which picker's plan this is, and what the others said.
 
     `disagreement`: mean distance of the members' levels, weighted by elements; 0 where they agree.
     `exact`: whether every point and joint run took all samples; else as few as told, with an error rate of 1 % each.
+    `carried_out`: how often a plan was carried out as a whole, each weight fitted in its turn.
     """
 
     picker: str
@@ -138,6 +162,7 @@ class Choice(Record, frozen=True, kw_only=True):
     disagreement: float | None
     points: Count
     joint_runs: Count
+    carried_out: Count = 0
 
 
 class PlannedWeight(Record, frozen=True, kw_only=True):
@@ -146,6 +171,9 @@ class PlannedWeight(Record, frozen=True, kw_only=True):
 
     `effect`: whether zeroing all of it changes what the metrics read on the samples, or other outputs only; where it
     changes nothing, whether its operators run.
+
+    `limited`: what keeps its level in a range, such as an option or its shape. `not_updated`: why its kept elements
+    are as they were, where the plan's others are updated.
     """
 
     name: str
@@ -162,6 +190,8 @@ class PlannedWeight(Record, frozen=True, kw_only=True):
     picks: dict[str, float]
     failure: str | None
     sha256: Sha256
+    limited: str | None = None
+    not_updated: str | None = None
 
 
 class SkippedParameters(Record, frozen=True, kw_only=True):
@@ -176,7 +206,12 @@ class SkippedParameters(Record, frozen=True, kw_only=True):
 
 
 class Plan(Record, frozen=True, kw_only=True):
-    """A sparsity plan: planned and skipped parameters add up to all parameters of the model file."""
+    """A sparsity plan: planned and skipped parameters add up to all parameters of the model file.
+
+    `update`: what was done to kept elements, on the last `calibration` samples of the search split; with one, the
+    changed tensors are in the file `changes`. `updates`: the same levels with milder updates. `baselines`: magnitude
+    pruning by known rules at the same sparsity, nothing updated.
+    """
 
     schema: Literal["onnxsens.plan/1"]
     generator: Generator
@@ -191,6 +226,11 @@ class Plan(Record, frozen=True, kw_only=True):
     weights: list[PlannedWeight]
     skipped: list[SkippedParameters]
     changed: list[str]
+    update: str = "none"
+    calibration: Count = 0
+    changes: Changes | None = None
+    updates: list[Alternative] = []
+    baselines: list[Alternative] = []
 
 
 def encode(plan: Plan) -> bytes:

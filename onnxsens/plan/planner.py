@@ -5,10 +5,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from onnxsens.arrays import FloatArray
-from onnxsens.engine import Effect, Measurement
+from onnxsens.engine import DENSE, Effect, Measurement
 from onnxsens.errors import GoalError
 from onnxsens.metrics import Metric
 from onnxsens.model import Model, Weight, dense_matrix
+from onnxsens.plan.climbing import Carrying, Climb
 from onnxsens.plan.ensemble import Accepts, Candidate, Ensemble
 from onnxsens.plan.goal import LOOKS, Goal
 from onnxsens.plan.pickers import Ground, Levels
@@ -31,6 +32,7 @@ class Chosen:
     verdicts: Mapping[str, Verdict]
     looks: int
     verified: bool | None
+    rebuilds: int = 0
 
     @property
     def best(self) -> Candidate:
@@ -48,6 +50,7 @@ class Task:
         search_metric: the one that tolerances are on.
         effects: what each weight means to the outputs; one that changes none is left dense, since nothing is known
             of what pruning it does.
+        carrying: how plans are carried out as a whole, where kept elements are updated.
     """
 
     scanner: Scanner
@@ -57,6 +60,7 @@ class Task:
     search_metric: str
     goal: Goal
     effects: Mapping[str, Effect]
+    carrying: Carrying | None = None
 
     def matrix(self, weight: Weight) -> FloatArray:
         """A weight's dense values `[out, in]`."""
@@ -104,7 +108,10 @@ class Planner:
         if not live:
             raise GoalError("no weight has any effect on the outputs of these samples; use samples of the real task")
         ground = Ground(task.scanner, live, task.matrix, task.search_metric, step, resolution)
-        self._ensemble = Ensemble(ground, self._measure, self._race)
+        ensemble = Ensemble(ground, self._measure, self._race)
+        self._ensemble: Ensemble | Climb = ensemble
+        if task.carrying is not None:
+            self._ensemble = Climb(ensemble, task.scanner, task.carrying, task.search_metric)
         self._expected = len(live) * typical_levels(step, resolution) + TYPICAL_JOINT_RUNS
 
     def choose(self) -> Chosen:
@@ -197,8 +204,12 @@ class Planner:
         return Limits(tighter, caps)
 
     def _look(self, candidates: list[Candidate], look: int, verified: bool | None) -> Chosen:
-        joint = self._scanner.joint(candidates[0].levels, "holdout", self._scanner.metrics)
-        return Chosen(candidates, joint, judge(joint.measurements, self._task.goal, look), look, verified)
+        best = candidates[0]
+        base = DENSE if best.carried is None else best.carried.name
+        joint = self._scanner.joint(best.levels, "holdout", self._scanner.metrics, base=base)
+        verdicts = judge(joint.measurements, self._task.goal, look)
+        rebuilds = self._ensemble.rebuilds if isinstance(self._ensemble, Climb) else 0
+        return Chosen(candidates, joint, verdicts, look, verified, rebuilds)
 
     def _measure(self, levels: Levels, accepts: Accepts | None = None, most: int | None = None) -> Joint:
         """On the search split, as in `Measure`."""

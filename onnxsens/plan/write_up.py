@@ -1,13 +1,16 @@
 """A chosen plan as a record: the choice, its evidence, and the account of every parameter."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from onnxsens.plan.application import PrunedWeights
+from onnxsens.arrays import AnyArray
+from onnxsens.plan.application import CarriedTensors, PrunedWeights
 from onnxsens.plan.costs import compressed_bytes, remaining_macs
 from onnxsens.plan.ensemble import agreement, searching
 from onnxsens.plan.pickers import Levels
 from onnxsens.plan.planfile import (
     SCHEMA,
+    Alternative,
+    Changes,
     Choice,
     DataSource,
     Generator,
@@ -32,16 +35,24 @@ def write_up(
     data: DataSource,
     macs: Mapping[str, int] | None,
     spent: tuple[int, int],
+    new: PrunedWeights | CarriedTensors,
+    changes: Changes | None = None,
+    updates: Sequence[Alternative] = (),
+    baselines: Sequence[Alternative] = (),
 ) -> Plan:
     """The plan as a record.
 
     Args:
         macs: per sample and weight, None where the model could not be asked.
         spent: points and joint runs of the whole run so far.
+        new: every tensor that the plan changes.
+        changes: the file that has them, where they depend on data.
+        updates, baselines: what it is compared with.
     """
     scanner, best = task.scanner, chosen.best
     levels = {weight.name: best.levels.get(weight.name, 0.0) for weight in scanner.weights}
-    new = PrunedWeights(task.model, scanner.inventory, scanner.technique, levels)
+    carried = best.carried
+    zeros = {weight.name: new.zeros(weight.name) if weight.name in new else weight.zeros for weight in scanner.weights}
     failures = scanner.failures()
     weights = [
         PlannedWeight(
@@ -51,8 +62,8 @@ def write_up(
             dtype=weight.dtype,
             encoding=weight.encoding,
             level=levels[weight.name],
-            sparsity=scanner.zeros(weight, levels[weight.name]) / weight.size,
-            zeros=scanner.zeros(weight, levels[weight.name]),
+            sparsity=zeros[weight.name] / weight.size,
+            zeros=zeros[weight.name],
             pattern=scanner.technique.pattern_name,
             macs=None if macs is None else macs[weight.name],
             effect=task.effects[weight.name],
@@ -62,6 +73,7 @@ def write_up(
             },
             failure=without_folders(failures[weight.name], task) if weight.name in failures else None,
             sha256=weight.sha256,
+            not_updated=carried.why_not.get(weight.name) if carried else None,
         )
         for weight in scanner.weights
     ]
@@ -72,7 +84,12 @@ def write_up(
         generator=generator,
         model=ModelSource(file=task.model.path.name, sha256=task.model.sha256, parameters=scanner.inventory.parameters),
         data=data,
-        technique=scanner.technique.name,
+        technique=scanner.technique.name if task.carrying is None else task.carrying.technique,
+        update="none" if task.carrying is None else task.carrying.method,
+        calibration=best.fitted_on,
+        changes=changes,
+        updates=list(updates),
+        baselines=list(baselines),
         level_kind=scanner.technique.level_kind,
         objective=Objective(
             kind=task.goal.kind,
@@ -84,7 +101,7 @@ def write_up(
         totals=Totals(
             parameters=scanner.inventory.planned_parameters,
             zeros=sum(weight.zeros for weight in weights),
-            sparsity=best.sparsity,
+            sparsity=sum(zeros.values()) / scanner.inventory.planned_parameters,
             macs_dense=None if macs is None else sum(macs.values()),
             macs_nonzero=None
             if macs is None
@@ -114,6 +131,7 @@ def write_up(
             disagreement=agreement(searching(chosen.candidates), sizes),
             points=spent[0],
             joint_runs=spent[1],
+            carried_out=chosen.rebuilds,
         ),
         weights=weights,
         skipped=[
@@ -131,7 +149,7 @@ def write_up(
     )
 
 
-def stored_bytes(task: Task, new: PrunedWeights) -> tuple[int, int, int]:
+def stored_bytes(task: Task, new: Mapping[str, AnyArray]) -> tuple[int, int, int]:
     """Bytes of all planned weights as stored: dense, dense compressed, pruned compressed. One weight at a time."""
     plain = compressed = after = 0
     for weight in task.scanner.weights:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from onnxsens.engine.questions import Change, Evaluator, Question, SplitName
+from onnxsens.engine.questions import DENSE, Change, Evaluator, Question, SplitName
 from onnxsens.scan.ledger import Entry
 from onnxsens.scan.observers import Observer
 from onnxsens.scan.points import Joint
@@ -21,16 +21,20 @@ class Variant:
     Attributes:
         changes: of the weights that get more zeros than they have.
         zeros: of every weight.
+        base: what changes apply to; a plan that was carried out has none besides.
     """
 
     levels: Mapping[str, Level]
     sparsity: float
     changes: tuple[Change, ...]
     zeros: Mapping[str, int]
+    base: str = DENSE
 
     @property
     def name(self) -> str:
-        """Of a combination: equal zeros, equal name."""
+        """Of a combination: equal zeros on the same base, equal name."""
+        if self.base != DENSE:
+            return self.base
         parts = [[change.weight, change.technique, self.zeros[change.weight]] for change in sorted(self.changes)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -106,14 +110,15 @@ class JointRuns:
     ) -> None:
         """What is lacking of the first `stop` samples; block by block, so that what needs less can be told later."""
         questions = [
-            Question(variant.changes, split, where, lacking, values=split == "holdout")
+            Question(variant.changes, split, where, lacking, split == "holdout", variant.base)
             for where, lacking in entry.lacking(metrics, stop).items()
         ]
         for question in self._sampling.pieces(questions) if split == "search" else questions:
             answer = self._evaluator.answer(question)
             self._store.put_joint(variant.name, split, question.samples[0], answer)
             entry.take(question.samples[0], answer)
-            self._observer.evaluated(f"{len(variant.changes)} weights, {variant.sparsity:.1%} zeros", answer.seconds)
+            what = f"{len(variant.changes)} weights" if variant.base == DENSE else "a plan carried out"
+            self._observer.evaluated(f"{what}, {variant.sparsity:.1%} zeros", answer.seconds)
 
     def _stops(self, ends: Sequence[int], enough: Callable[[Joint], bool] | None, most: int | None) -> Sequence[int]:
         """Where a joint run may end."""

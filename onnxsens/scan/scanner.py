@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from typing import TypeVar
 
 from onnxsens.engine.crew import Alone, Crew, Done, Job
-from onnxsens.engine.questions import Change, Effect, Evaluator, Measurement, Question, SplitName
+from onnxsens.engine.questions import DENSE, Change, Effect, Evaluator, Measurement, Question, SplitName
 from onnxsens.model import Inventory, Weight
 from onnxsens.scan.joints import JointRuns, Variant
 from onnxsens.scan.ledger import Entry
@@ -183,15 +183,21 @@ class Scanner:
         metrics: Sequence[str],
         enough: Callable[[Joint], bool] | None = None,
         most: int | None = None,
+        base: str = DENSE,
     ) -> Joint:
-        """Many weights at once; see `JointRuns.joint`."""
+        """Many weights at once; see `JointRuns.joint`.
+
+        Args:
+            base: the variant that a plan with these levels was carried out as; else weights are changed one by one.
+        """
         zeros = {weight.name: self.zeros(weight, levels.get(weight.name, 0.0)) for weight in self.weights}
         changes = tuple(
             Change(weight.name, self.technique_of(weight).name, levels[weight.name])
             for weight in self.weights
-            if zeros[weight.name] > weight.zeros
+            if zeros[weight.name] > weight.zeros and base == DENSE
         )
-        return self._joints.joint(Variant(levels, self.sparsity(levels), changes, zeros), split, metrics, enough, most)
+        variant = Variant(levels, self.sparsity(levels), changes, zeros, base)
+        return self._joints.joint(variant, split, metrics, enough, most)
 
     def look_for_effects(self, weights: Sequence[Weight] | None = None) -> dict[str, Effect]:
         """The canary, on every weight or on these: what zeroing all of it does to the outputs on the scan's samples."""

@@ -23,7 +23,10 @@ criteria: Registry[type[Criterion]] = Registry(
     "criteria",
     "criterion",
     {
+        "lamp": "onnxsens.techniques.criteria.lamp:Lamp",
         "magnitude": "onnxsens.techniques.criteria.magnitude:Magnitude",
+        "obs": "onnxsens.techniques.criteria.obs:Obs",
         "random": "onnxsens.techniques.criteria.random:Random",
+        "wanda": "onnxsens.techniques.criteria.wanda:Wanda",
     },
 )

@@ -1,0 +1,189 @@
+"""Carries plans out and keeps what came of them, under a name that says what was asked: a resumed run finds it there.
+
+Who asks sends an order, a small record, and is answered with another; the tensors stay here.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from onnxsens.arrays import AnyArray, IntArray
+from onnxsens.engine.input_moments import InputMoments
+from onnxsens.engine.rebuilding import METHODS, Rebuilder
+from onnxsens.engine.runner import ModelRunner
+from onnxsens.engine.tensor_file import read_tensors, write_tensors
+from onnxsens.files import write_atomically
+from onnxsens.model.shifts import Shifts
+from onnxsens.techniques import make_technique
+
+KEPT_BYTES = 2**30  # of variants on disk; the oldest go first
+
+
+@dataclass(frozen=True)
+class Order:
+    """A plan to be carried out.
+
+    Attributes:
+        levels: weight and level, in graph order.
+        technique: what says which elements go.
+        method: name of how, one of `METHODS`.
+        samples: of the search split to fit on, its last ones.
+        untouched: weights that keep every bit.
+    """
+
+    levels: tuple[tuple[str, float], ...]
+    technique: str
+    method: str
+    samples: int
+    untouched: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Equal orders, equal name."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What came of an order.
+
+    Attributes:
+        name: of the variant, which questions take as their base.
+        changed: stored tensors that have other values, sorted.
+        why_not: weights that are masked only, and why.
+        kept_rows: by weight, output rows that keep their old values.
+        seconds: that it took.
+    """
+
+    name: str
+    changed: tuple[str, ...]
+    why_not: Mapping[str, str]
+    kept_rows: Mapping[str, int]
+    seconds: float
+
+
+class Carrier(Protocol):
+    """Carries orders out."""
+
+    def carry(self, order: Order) -> Carried:
+        """Now, or from what was kept."""
+
+
+class RunCarrier:
+    """In this process, with a run's folder.
+
+    Args:
+        indices: of the search split.
+        folder: where variants are kept; None keeps the last ones in memory.
+        memory: bytes for tensors of all samples.
+        tell: told the name of each weight when it is done.
+    """
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        moments: InputMoments,
+        shifts: Shifts,
+        indices: IntArray,
+        folder: Path | None,
+        memory: int,
+        seed: int,
+        tell: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self._runner = runner
+        self._moments = moments
+        self._shifts = shifts
+        self._indices = indices
+        self._folder = folder and folder / "variants"
+        self._memory = memory
+        self._seed = seed
+        self._tell = tell
+        self._last: dict[str, tuple[Carried, Mapping[str, AnyArray]]] = {}
+
+    def carry(self, order: Order) -> Carried:
+        """Now, or from what was kept."""
+        if order.name in self._last:
+            return self._last[order.name][0]
+        kept = self._read(order.name)
+        if kept is None:
+            kept = self._carried(order)
+            self._write(*kept)
+        self._last = {**dict(list(self._last.items())[-1:]), order.name: kept}
+        return kept[0]
+
+    def values(self, name: str) -> Mapping[str, AnyArray]:
+        """Stored tensors of a variant and their values.
+
+        Raises:
+            KeyError: nothing of that name was ever carried out.
+        """
+        if name not in self._last:
+            found = self._read(name)
+            if found is None:
+                raise KeyError(name)
+            self._last = {name: found}
+        return self._last[name][1]
+
+    def _carried(self, order: Order) -> tuple[Carried, Mapping[str, AnyArray]]:
+        started = time.perf_counter()
+        rebuilder = Rebuilder(
+            self._runner,
+            self._moments.sources,
+            self._shifts,
+            untouched=order.untouched,
+            memory=self._memory,
+            spill=self._folder,
+            seed=self._seed,
+            tell=self._tell,
+        )
+        technique = make_technique(order.technique)
+        techniques = {weight.name: technique for weight in self._runner.inventory.weights}
+        found = rebuilder.rebuild(
+            dict(order.levels), techniques, METHODS[order.method], self._indices[-order.samples :]
+        )
+        seconds = time.perf_counter() - started
+        carried = Carried(order.name, tuple(sorted(found.values)), found.why_not, found.kept_rows, seconds)
+        return carried, found.values
+
+    def _write(self, carried: Carried, values: Mapping[str, AnyArray]) -> None:
+        if self._folder is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._make_room(sum(array.nbytes for array in values.values()), carried.name)
+        write_tensors(self._folder / f"{carried.name}.safetensors", values)
+        # Last: where it is there, so are the tensors.
+        write_atomically(self._folder / f"{carried.name}.json", [json.dumps(asdict(carried)).encode()])
+
+    def _read(self, name: str) -> tuple[Carried, Mapping[str, AnyArray]] | None:
+        if self._folder is None or not (self._folder / f"{name}.json").exists():
+            return None
+        record = json.loads((self._folder / f"{name}.json").read_bytes())
+        record["changed"] = tuple(record["changed"])
+        like = {each: self._runner.model.array(each) for each in record["changed"]}
+        return Carried(**record), read_tensors(self._folder / f"{name}.safetensors", like)
+
+    def _make_room(self, nbytes: int, name: str) -> None:
+        """Remove the oldest, so that what is kept stays within its budget; it can be made again."""
+        assert self._folder is not None
+        files = sorted(self._folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+        total = sum(path.stat().st_size for path in files) + nbytes
+        for path in files:
+            if total <= KEPT_BYTES or path.stem == name:
+                break
+            total -= path.stat().st_size
+            path.with_suffix(".json").unlink(missing_ok=True)
+            path.unlink()
+
+
+def methods_for(update: str, *, statistics: bool) -> Collection[str]:
+    """The milder methods that a plan's update is compared with, the mildest first, and the update itself.
+
+    Args:
+        statistics: whether the graph has any to set.
+    """
+    ladder = ["none", "bias", *(["batchnorm"] if statistics else []), "obs", "refit", "reconstruct"]
+    return ladder[: ladder.index(update) + 1] if update in ladder else ladder

@@ -1,0 +1,56 @@
+"""What is checked, and kept, of a model and its samples while they are open together."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from onnxsens.data import Dataset
+from onnxsens.engine.comparing import compare
+from onnxsens.engine.questions import Route
+from onnxsens.errors import DataError, MetricError
+from onnxsens.metrics import Batch, Metric
+from onnxsens.model import Inventory
+from onnxsens.scan import Store
+
+
+class RunRoutes:
+    """Routes in memory, or in a run's store as soon as there is one."""
+
+    def __init__(self) -> None:
+        self.store: Store | None = None
+        self._made: dict[str, Route] = {}
+
+    def known(self, weight: str) -> Route | None:
+        """As chosen before, in this run or in this process."""
+        return self.store.known(weight) if self.store else self._made.get(weight)
+
+    def keep(self, weight: str, route: Route) -> None:
+        """Chosen now."""
+        if self.store:
+            self.store.keep(weight, route)
+        else:
+            self._made[weight] = route
+
+
+def refuse_fed_weights(dataset: Dataset, inventory: Inventory) -> None:
+    """The data may replace an initializer that the model lists as an input, but not one that is to be pruned.
+
+    Raises:
+        DataError: it does.
+    """
+    weights = {weight.name for weight in inventory.weights}
+    for spec in dataset.specs:
+        if spec.name in weights:
+            raise DataError(f"the data has an array for '{spec.name}', a weight that is to be pruned; leave it out")
+
+
+def gives_zero_or_one(metric: Metric, batch: Batch) -> bool:
+    """Whether a metric's per-sample values are 0 and 1 only; it is tried with the outputs of other samples.
+
+    The dense model against itself would not tell: there every divergence is 0.
+    """
+    others = {name: np.roll(values, 1, axis=0) for name, values in batch.dense.items()}
+    try:
+        return compare(metric, batch, replace(batch, pruned=others), values=False, binary=True).binary
+    except MetricError:
+        return False

@@ -1,0 +1,122 @@
+"""From an opened workbench to a plan and its files: what `plan` and `auto` share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from onnxsens.engine.carrying import methods_for
+from onnxsens.engine.tensor_file import write_tensors
+from onnxsens.errors import StorageError
+from onnxsens.files import sha256_of
+from onnxsens.model import write_model
+from onnxsens.options import Options
+from onnxsens.plan import Goal, Plan, Planner, Task, planned_weights, refuse_undecidable, write_plan, write_up
+from onnxsens.plan.application import CarriedTensors, PrunedWeights
+from onnxsens.plan.climbing import Carrying
+from onnxsens.plan.evidence import baselines_compared, updates_compared
+from onnxsens.plan.planfile import Changes
+from onnxsens.plan.planner import Chosen, typical_levels
+from onnxsens.plan.verification import refuse_noisy
+from onnxsens.runs import (
+    data_source,
+    expected_seconds,
+    generator,
+    open_run,
+    predict_curves,
+    refuse_foreign,
+    repeat_dense,
+)
+from onnxsens.scan import Observer, Store, TopDown
+from onnxsens.scan.store import FILE as STORE_FILE
+from onnxsens.techniques import make_technique
+from onnxsens.workbench import Workbench, refuse_empty_holdout
+from onnxsens.workforce import hire
+
+PLAN_FILE = "plan.json"
+PRUNED_FILE = "pruned.onnx"
+CHANGES_FILE = "changes.safetensors"
+
+
+def make_plan(
+    model_path: str | Path,
+    options: Options,
+    folder: Path,
+    goal: Goal,
+    observer: Observer | None,
+    step: float,
+    resolution: float,
+    results: Sequence[str],
+    force: bool,
+) -> Plan:
+    """What `auto` and `plan` share.
+
+    Args:
+        results: which files to leave in `folder`.
+    """
+    results = (*results, CHANGES_FILE)
+    TopDown(step, resolution)  # refuses what makes no sense, before anything is opened
+    if Path(model_path).resolve() in [(folder / name).resolve() for name in results]:
+        raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
+    if not (folder / STORE_FILE).exists():
+        refuse_foreign(folder, results, {}, force=force)
+    with Workbench(model_path, options, tuple(goal.max_drop), observer, update="reconstruct") as bench:
+        refuse_empty_holdout(bench)
+        refuse_undecidable(bench.metrics, bench.binary, goal, bench.sizes["holdout"], options.holdout)
+        store = open_run(bench, folder)
+        refuse_foreign(folder, results, store.artefacts(), force=force)
+        crew = hire(bench, store, expected_seconds(bench, typical_levels(step, resolution), 0.25))
+        scanner = bench.scanner(store, crew=crew)
+        refuse_noisy(repeat_dense(bench, scanner), goal)
+        effects = scanner.look_for_effects()
+        if not options.exact:
+            predict_curves(bench, store, scanner)
+        carrying = carrying_of(bench)
+        task = Task(scanner, bench.model, bench.metrics, bench.binary, bench.search_metric, goal, effects, carrying)
+        chosen = Planner(task, step, resolution).choose()
+        made = describe(bench, store, task, chosen, folder)
+        write_plan(made, folder / PLAN_FILE)
+        store.put_artefact(PLAN_FILE, sha256_of(folder / PLAN_FILE))
+        if PRUNED_FILE in results:
+            changed = planned_weights(made, folder, bench.model, bench.inventory, by_name=False)
+            write_model(bench.model, changed, folder / PRUNED_FILE)
+            store.put_artefact(PRUNED_FILE, sha256_of(folder / PRUNED_FILE))
+        return made
+
+
+def carrying_of(bench: Workbench) -> Carrying | None:
+    """How plans are carried out as a whole; None where weights are changed one by one."""
+    if bench.way.update == "none" and not bench.way.masks.needs_moments:
+        return None
+    return Carrying(bench.carrier, bench.way.masks.name, bench.way.update)
+
+
+def describe(bench: Workbench, store: Store, task: Task, chosen: Chosen, folder: Path) -> Plan:
+    """The plan as a record, with what it is compared with; its tensors are written where they depend on data."""
+    best = chosen.best
+    bench.observer.stage("evidence", 1)
+    plain = bench.scanner(store, make_technique(f"magnitude:{bench.way.masks.pattern_name}"))
+    baselines = baselines_compared(task, chosen, plain)
+    new: PrunedWeights | CarriedTensors
+    changes, updates = None, []
+    if best.carried is None:
+        levels = {weight.name: best.levels.get(weight.name, 0.0) for weight in bench.inventory.weights}
+        new = PrunedWeights(bench.model, bench.inventory, task.scanner.technique, levels)
+    else:
+        updates = updates_compared(
+            task, chosen, list(methods_for(bench.way.update, statistics=bool(bench.shifts.statistics)))
+        )
+        new = CarriedTensors(bench.inventory, bench.carrier.values(best.carried.name))
+        write_tensors(folder / CHANGES_FILE, new)
+        changes = Changes(file=CHANGES_FILE, sha256=sha256_of(folder / CHANGES_FILE))
+        store.put_artefact(CHANGES_FILE, changes.sha256)
+    return write_up(
+        task,
+        chosen,
+        generator(bench),
+        data_source(bench, task.scanner),
+        bench.macs,
+        task.scanner.spent,
+        new,
+        changes,
+        updates,
+        baselines,
+    )
