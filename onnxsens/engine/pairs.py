@@ -30,21 +30,15 @@ class PairedBuilder:
         self._mean = np.zeros(square[:2])
         self._dense_mean = np.zeros(square[:2])
 
-    def add(self, rows: AnyArray, dense: AnyArray | None) -> None:
-        """Rows `[groups, taken, in]` as pruned so far, and what the dense model has at the same places.
-
-        Args:
-            dense: None while nothing before the weight has changed; then for all batches.
-        """
-        self.taken += rows.shape[1]
-        rows = rows.astype(np.float32, copy=False)
-        self._inputs += rows.transpose(0, 2, 1) @ rows
-        self._mean += rows.sum(axis=1, dtype=np.float64)
-        if dense is not None:
-            dense = dense.astype(np.float32, copy=False)
+    def add(self, some: "Sums") -> None:
+        """Those of one batch."""
+        self.taken += some.taken
+        self._inputs += some.inputs
+        self._mean += some.mean
+        if some.cross is not None:
             self._cross = np.zeros_like(self._inputs) if self._cross is None else self._cross
-            self._cross += dense.transpose(0, 2, 1) @ rows
-            self._dense_mean += dense.sum(axis=1, dtype=np.float64)
+            self._cross += some.cross
+            self._dense_mean += some.dense_mean
 
     def made(self) -> Moments:
         """Means over all rows; at least one was taken."""
@@ -52,6 +46,31 @@ class PairedBuilder:
         if self._cross is None:
             return Moments(inputs, mean, rows=self.taken)
         return Moments(inputs, mean, self._cross / self.taken, self._dense_mean / self.taken, self.taken)
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Over the rows of one batch."""
+
+    taken: int
+    inputs: AnyArray
+    mean: AnyArray
+    cross: AnyArray | None
+    dense_mean: AnyArray | None
+
+    @classmethod
+    def of(cls, rows: AnyArray, dense: AnyArray | None) -> "Sums":
+        """Rows `[groups, taken, in]` as pruned so far, and what the dense model has at the same places.
+
+        Args:
+            dense: None while nothing before the weight has changed; then for all batches.
+        """
+        rows = rows.astype(np.float32, copy=False)
+        inputs, mean = rows.transpose(0, 2, 1) @ rows, rows.sum(axis=1, dtype=np.float64)
+        if dense is None:
+            return cls(rows.shape[1], inputs, mean, None, None)
+        dense = dense.astype(np.float32, copy=False)
+        return cls(rows.shape[1], inputs, mean, dense.transpose(0, 2, 1) @ rows, dense.sum(axis=1, dtype=np.float64))
 
 
 def places_to_look_at(places: int, share: int, rng: np.random.Generator) -> IntArray:

@@ -7,27 +7,27 @@ of what is missing, it does. Forward runs only.
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from onnxsens.arrays import AnyArray, FloatArray, IntArray
-from onnxsens.engine.pairs import PairedBuilder, places_to_look_at
+from onnxsens.engine.lanes import Lanes
+from onnxsens.engine.pairs import PairedBuilder, Sums, places_to_look_at
 from onnxsens.engine.runner import ModelRunner
 from onnxsens.engine.spill import Spill
 from onnxsens.engine.walking import Budget, Walk
-from onnxsens.errors import ModelError
 from onnxsens.model import Weight, dense_matrix, stored_values
 from onnxsens.model.exposing import write_exposing_copy
 from onnxsens.model.features import Source
 from onnxsens.model.input_rows import NoRowsError
 from onnxsens.model.shifts import Shifts
 from onnxsens.techniques import Sparsity
-from onnxsens.techniques.layer import LayerFit, Masks, fit_layer
+from onnxsens.techniques.layer import Masks, fit_layer
 from onnxsens.techniques.moments import Moments
-
-Row = tuple[AnyArray, AnyArray | None]  # as pruned so far, and dense where that differs
+from onnxsens.techniques.threads import LARGE, threads_for
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,8 @@ class _Rebuilding:
                 budget,
             )
             for weight in weights:
-                changed = {} if weight.name in self._untouched else self._weight(weight, walk, ports[weight.name])
+                with threads_for(weight.matrix_shape[1]):
+                    changed = {} if weight.name in self._untouched else self._weight(weight, walk, ports[weight.name])
                 if self._method.sequential:
                     walk.settle(names[weight.name], changed)
                 else:
@@ -272,28 +273,54 @@ class _Rebuilding:
         else:
             tensors = self._exposed(sources)
         builder = PairedBuilder(sources[0].rows.groups, weight.matrix_shape[1])
-        start = 0
-        for batch, pruned, dense in tensors:
-            stop = start + len(batch)
-            share = self._method.rows // len(sources)
-            share = max(share * stop // self._samples - share * start // self._samples, 1)
-            taken = 0
-            for number, source in enumerate(sources):
-                count = len(source.rows.ports)
-                own = slice(taken, taken + count)
-                taken += count
-                places = source.rows.places(pruned[own])
-                if places:
-                    rng = self._owner.rng(self._numbers[weight.name], number, start)
-                    chosen = places_to_look_at(places, share, rng)
-                    rows = source.rows.take(pruned[own], chosen)
-                    target = None if dense is None else source.rows.take(dense[own], chosen)
-                    refuse_infinite(rows)
-                    builder.add(rows, target)
-            start = stop
+        jobs = self._summing(weight, sources, tensors)
+        # Products of large matrices keep all cores busy by themselves, and several would take much memory.
+        lanes = self._runner.lanes if weight.matrix_shape[1] < LARGE else Lanes()
+        for found in lanes.results(jobs):
+            for sums in found:
+                builder.add(sums)
         if not builder.taken:
             raise NoRowsError("its operator has no input on these samples")
         return builder.made()
+
+    def _summing(
+        self,
+        weight: Weight,
+        sources: Sequence[Source],
+        tensors: Iterator[tuple[IntArray, list[AnyArray], list[AnyArray] | None]],
+    ) -> Iterator[Callable[[], list[Sums]]]:
+        """For each batch, what sums up its share of the rows."""
+        share = self._method.rows // len(sources)
+        start = 0
+        for batch, pruned, dense in tensors:
+            stop = start + len(batch)
+            count = max(share * stop // self._samples - share * start // self._samples, 1)
+            yield partial(self._sums, weight, sources, pruned, dense, start, count)
+            start = stop
+
+    def _sums(
+        self,
+        weight: Weight,
+        sources: Sequence[Source],
+        pruned: Sequence[AnyArray],
+        dense: Sequence[AnyArray] | None,
+        start: int,
+        count: int,
+    ) -> list[Sums]:
+        """Of one batch, for each of a weight's operators that has inputs there."""
+        found = []
+        taken = 0
+        for number, source in enumerate(sources):
+            own = slice(taken, taken + len(source.rows.ports))
+            taken = own.stop
+            places = source.rows.places(pruned[own])
+            if places:
+                rng = self._owner.rng(self._numbers[weight.name], number, start)
+                chosen = places_to_look_at(places, count, rng)
+                rows = source.rows.take(pruned[own], chosen)
+                refuse_infinite(rows)
+                found.append(Sums.of(rows, None if dense is None else source.rows.take(dense[own], chosen)))
+        return found
 
     def _exposed(self, sources: Sequence[Source]) -> Iterator[tuple[IntArray, list[AnyArray], list[AnyArray] | None]]:
         """The same where a weight's input depends on the weight itself: from whole runs, with its own dense values."""
@@ -330,11 +357,3 @@ def refuse_infinite(rows: AnyArray) -> None:
     """
     if not np.isfinite(rows).all():
         raise NoRowsError("its input has values that are NaN or infinite")
-
-
-def without_statistics(method: Method) -> Method:
-    """The same where the graph has no BatchNormalization left."""
-    return replace(method, statistics=False)
-
-
-__all__ = ["METHODS", "LayerFit", "Method", "ModelError", "Rebuilder", "Rebuilt", "without_statistics"]

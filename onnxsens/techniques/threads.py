@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 
+import scipy.linalg
 from threadpoolctl import ThreadpoolController
 
 LARGE = 1024  # columns from which a product or a factorisation keeps several threads busy
@@ -15,6 +16,7 @@ LARGE = 1024  # columns from which a product or a factorisation keeps several th
 @lru_cache(maxsize=1)
 def controller() -> ThreadpoolController:
     """Of the libraries that are loaded by now; looking for them takes milliseconds."""
+    assert scipy.linalg  # has a library of its own, which has to be there by now
     return ThreadpoolController()
 
 
