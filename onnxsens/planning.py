@@ -70,7 +70,9 @@ def make_plan(
         if not options.exact:
             predict_curves(bench, store, scanner)
         carrying = carrying_of(bench)
-        task = Task(scanner, bench.model, bench.metrics, bench.binary, bench.search_metric, goal, effects, carrying)
+        task = Task(
+            scanner, bench.model, bench.metrics, bench.binary, bench.search_metric, goal, effects, carrying, bench.macs
+        )
         chosen = Planner(task, step, resolution).choose()
         made = describe(bench, store, task, chosen, folder)
         write_plan(made, folder / PLAN_FILE)

@@ -6,6 +6,7 @@ by what it does when everything is pruned at once.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Protocol
 
@@ -67,9 +68,18 @@ class Ensemble:
 
     Args:
         race: of plans of the same sparsity, measured side by side, the one that loses least first.
+        saved: what levels save; the share of zeros, if nothing else. What is called a sparsity here is a share of that.
     """
 
-    def __init__(self, ground: Ground, measure: Measure, race: Race, members: Sequence[str] = MEMBERS) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        measure: Measure,
+        race: Race,
+        members: Sequence[str] = MEMBERS,
+        saved: Callable[[Levels], float] | None = None,
+    ) -> None:
+        self._saved = saved or partial(total_sparsity, ground)
         self._ground = ground
         self._measure = measure
         self._race = race
@@ -249,14 +259,14 @@ class Ensemble:
     def _reaches(self, levels: Levels, sparsity: float) -> bool:
         """To the rounding of one element a weight."""
         size = sum(weight.size for weight in self._ground.scanner.weights)
-        return total_sparsity(self._ground, levels) >= sparsity - len(self._ground.scanner.weights) / size
+        return self._saved(levels) >= sparsity - len(self._ground.scanner.weights) / size
 
     def _at(self, family: Family, sparsity: float) -> dict[str, float]:
         """The mildest plan of at least this sparsity, then scaled back to it as exactly as whole elements allow."""
         low, high = 0.0, family.highest
         for _ in range(40):
             middle = (low + high) / 2
-            if total_sparsity(self._ground, family.propose(middle)) < sparsity:
+            if self._saved(family.propose(middle)) < sparsity:
                 low = middle
             else:
                 high = middle
@@ -264,7 +274,7 @@ class Ensemble:
         low, high = 0.0, 1.0
         for _ in range(40):
             middle = (low + high) / 2
-            if total_sparsity(self._ground, scaled(levels, middle)) < sparsity:
+            if self._saved(scaled(levels, middle)) < sparsity:
                 low = middle
             else:
                 high = middle

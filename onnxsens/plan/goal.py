@@ -18,15 +18,28 @@ class Goal:
         max_drop: metric to the largest drop allowed, absolute, in the metric's unit; all must hold.
         sparsity: share of zeros over all prunable weights.
         confidence: that a verified limit holds, e.g. 0.95; None takes the point estimate.
+        size: bytes that the weights of the file may take, compressed by zlib.
+        macs: multiply-accumulates that may be left, of those that weights make: a share up to 1, else a number.
     """
 
     max_drop: Mapping[str, float] = field(default_factory=dict)
     sparsity: float | None = None
     confidence: float | None = 0.95
+    size: int | None = None
+    macs: float | None = None
 
     def __post_init__(self) -> None:
-        if self.max_drop and self.sparsity is not None:
-            raise UsageError("--max-drop and --sparsity exclude each other; give one of them")
+        kinds = {"--sparsity": self.sparsity, "--size": self.size, "--macs": self.macs}
+        given = [
+            *(["--max-drop"] if self.max_drop else []),
+            *(name for name, value in kinds.items() if value is not None),
+        ]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} exclude each other; give one of them")
+        if self.size is not None and self.size < 1:
+            raise UsageError(f"--size {self.size} is no number of bytes that weights can take; give e.g. 2MB")
+        if self.macs is not None and not (math.isfinite(self.macs) and self.macs > 0):
+            raise UsageError(f"--macs {self.macs} is neither a share nor a number; give e.g. 0.5, or 20e6")
         for metric, limit in self.max_drop.items():
             if not (math.isfinite(limit) and limit >= 0):
                 raise UsageError(f"--max-drop {metric}={limit} is not a drop; give a number of 0 or more")
@@ -36,10 +49,12 @@ class Goal:
             raise UsageError(f"--confidence {self.confidence} is not in [0.5, 1); give e.g. 0.95, or none")
 
     @property
-    def kind(self) -> Literal["max-drop", "sparsity", "knee"]:
+    def kind(self) -> Literal["max-drop", "sparsity", "size", "macs", "knee"]:
         """Which kind it is."""
         if self.max_drop:
             return "max-drop"
+        if self.size is not None or self.macs is not None:
+            return "size" if self.macs is None else "macs"
         return "knee" if self.sparsity is None else "sparsity"
 
     def alpha(self, look: int) -> float | None:

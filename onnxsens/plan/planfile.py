@@ -56,13 +56,18 @@ class DataSource(Record, frozen=True, kw_only=True):
 
 
 class Objective(Record, frozen=True, kw_only=True):
-    """What was asked for. `confidence` null: point estimates were taken for it."""
+    """What was asked for. `confidence` null: point estimates were taken for it.
 
-    kind: Literal["max-drop", "sparsity", "knee"]
+    `size`: bytes of the planned weights, compressed. `macs`: those that are left, a share up to 1, else a number.
+    """
+
+    kind: Literal["max-drop", "sparsity", "size", "macs", "knee"]
     max_drop: dict[str, float]
     sparsity: float | None
     confidence: float | None
     search_metric: str
+    size: Count | None = None
+    macs: float | None = None
 
 
 class Totals(Record, frozen=True, kw_only=True):

@@ -4,11 +4,12 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from onnxsens.arrays import FloatArray
+from onnxsens.arrays import AnyArray, FloatArray
 from onnxsens.engine import DENSE, Effect, Measurement
 from onnxsens.errors import GoalError
 from onnxsens.metrics import Metric
-from onnxsens.model import Model, Weight, dense_matrix
+from onnxsens.model import Model, Weight, dense_matrix, stored_values
+from onnxsens.plan.budgets import CompressedBytes, Macs, Saving, Zeros
 from onnxsens.plan.climbing import Carrying, Climb
 from onnxsens.plan.ensemble import Accepts, Candidate, Ensemble
 from onnxsens.plan.goal import LOOKS, Goal
@@ -51,6 +52,7 @@ class Task:
         effects: what each weight means to the outputs; one that changes none is left dense, since nothing is known
             of what pruning it does.
         carrying: how plans are carried out as a whole, where kept elements are updated.
+        macs: per sample, by weight; None where they are not known.
     """
 
     scanner: Scanner
@@ -61,6 +63,7 @@ class Task:
     goal: Goal
     effects: Mapping[str, Effect]
     carrying: Carrying | None = None
+    macs: Mapping[str, int] | None = None
 
     def matrix(self, weight: Weight) -> FloatArray:
         """A weight's dense values `[out, in]`."""
@@ -91,6 +94,26 @@ class Limits:
     caps: Mapping[str, float]
 
 
+def saving_of(task: Task) -> Saving:
+    """What the goal counts.
+
+    Raises:
+        GoalError: MACs, and they are not known.
+    """
+    if task.goal.macs is not None:
+        if task.macs is None:
+            raise GoalError("MACs of this model are not known, so it has no budget of them; give --sparsity or --size")
+        return Macs(task.scanner, task.macs)
+    if task.goal.size is not None:
+
+        def stored(weight: Weight, level: float) -> AnyArray:
+            pruned = task.scanner.technique.without_moments().once(task.matrix(weight), level)
+            return stored_values(task.model, weight, pruned)
+
+        return CompressedBytes(task.scanner, stored)
+    return Zeros(task.scanner)
+
+
 class Planner:
     """Chooses a level for every weight and checks the choice.
 
@@ -108,7 +131,8 @@ class Planner:
         if not live:
             raise GoalError("no weight has any effect on the outputs of these samples; use samples of the real task")
         ground = Ground(task.scanner, live, task.matrix, task.search_metric, step, resolution)
-        ensemble = Ensemble(ground, self._measure, self._race)
+        self._saving = saving_of(task)
+        ensemble = Ensemble(ground, self._measure, self._race, saved=self._saving.of)
         self._ensemble: Ensemble | Climb = ensemble
         if task.carrying is not None:
             self._ensemble = Climb(ensemble, task.scanner, task.carrying, task.search_metric)
@@ -123,8 +147,9 @@ class Planner:
         if self._task.goal.kind == "max-drop":
             return self._choose_within()
         self._scanner.observer.stage("choice", self._expected)
-        if self._task.goal.sparsity is not None:
-            candidates = self._at_sparsity(self._task.goal.sparsity)
+        share = self._share_to_save()
+        if share is not None:
+            candidates = self._at_share(share)
         else:
             candidates = self._ensemble.knee()
             if not candidates:
@@ -134,15 +159,40 @@ class Planner:
                 )
         return self._look(candidates, 1, None)
 
-    def _at_sparsity(self, sparsity: float) -> list[Candidate]:
-        dense = self._scanner.sparsity({})
-        if dense >= sparsity:
-            self._scanner.observer.note(f"{dense:.1%} of the weights are zero already; the plan changes nothing")
-        candidates = self._ensemble.at(sparsity)
+    def _share_to_save(self) -> float | None:
+        """What the goal's budget leaves to be saved, as a share of what the dense model costs; None without one.
+
+        Raises:
+            GoalError: the budget is less than what no zero saves.
+        """
+        goal = self._task.goal
+        if goal.sparsity is not None:
+            return goal.sparsity
+        if goal.macs is not None and isinstance(self._saving, Macs):
+            left = goal.macs if goal.macs <= 1 else goal.macs / self._saving.total
+            return max(1 - left, 0.0)
+        if goal.size is not None and isinstance(self._saving, CompressedBytes):
+            emptied = self._saving.bytes_of(dict.fromkeys((weight.name for weight in self._task.live), 1.0))
+            if goal.size < emptied:
+                raise GoalError(
+                    f"a size of {goal.size} bytes cannot be met: with all weights at zero they take {emptied} bytes, "
+                    f"compressed, and dense {self._saving.total}; allow more"
+                )
+            return max(1 - goal.size / self._saving.total, 0.0)
+        return None
+
+    def _at_share(self, share: float) -> list[Candidate]:
+        dense = self._saving.of({})
+        if dense >= share:
+            self._scanner.observer.note("the dense model keeps the budget already; the plan changes nothing")
+        candidates = self._ensemble.at(share)
         if not candidates:
             frozen = [name for name, effect in self._task.effects.items() if effect != "effective"]
             reason = f" (without effect on the outputs, and left dense: {', '.join(frozen[:3])})" if frozen else ""
-            raise GoalError(f"a sparsity of {sparsity:g} over all prunable weights cannot be met{reason}; ask for less")
+            what = f"a {self._task.goal.kind} budget that saves {share:.1%} of the dense model's"
+            if self._task.goal.kind == "sparsity":
+                what = f"a sparsity of {share:g} over all prunable weights"
+            raise GoalError(f"{what} cannot be met{reason}; ask for less")
         return candidates
 
     def _choose_within(self) -> Chosen:

@@ -97,6 +97,8 @@ def write_up(
             sparsity=task.goal.sparsity,
             confidence=task.goal.confidence,
             search_metric=without_folder(task.search_metric),
+            size=task.goal.size,
+            macs=task.goal.macs,
         ),
         totals=Totals(
             parameters=scanner.inventory.planned_parameters,

@@ -88,8 +88,9 @@ def by_alps(
     zero = weight == 0
 
     def project(scores: FloatArray) -> Mask:
-        # What is zero already goes first: a level counts it.
-        chosen: Mask = technique.pattern.rank(np.where(zero, np.float32(-1), scores)).mask(level) & ~zero
+        # What is zero already goes first, since a level counts it; and is worth nothing in a sum over a block.
+        alive = np.maximum(scores, np.finfo(np.float32).tiny)
+        chosen: Mask = technique.pattern.rank(np.where(zero, np.float32(0), alive)).mask(level) & ~zero
         return chosen
 
     mask = alps_mask(problem, start, project)

@@ -92,7 +92,8 @@ class PrunedWeight:
             return masked(self.dense, mask)
         kept = mask & (self.dense != 0)  # what was zero already stays so
         found = self.update.fit(kept.reshape(self.groups, -1, kept.shape[1]))
-        return masked(found.reshape(kept.shape).astype(np.float32), kept)
+        # A value that is too small for float32 becomes a zero; adding 0 makes it +0.0.
+        return masked(found.reshape(kept.shape).astype(np.float32) + np.float32(0), kept)
 
 
 def masked(dense: FloatArray, mask: Mask) -> FloatArray:
@@ -134,8 +135,10 @@ class Sparsity:
     def prepare(self, weight: FloatArray, moments: Moments | None = None) -> PrunedWeight:
         """Score and rank once."""
         ranked = self.pattern.rank(self.criterion.scores(weight, moments))
-        if self.update is None or moments is None:
+        if self.update is None:
             return PrunedWeight(weight, ranked)
+        if moments is None:
+            raise ValueError(f"{self.name} needs moments of the weight's inputs")
         return PrunedWeight(weight, ranked, self.update.prepare(LayerProblem(weight, moments)), moments.groups)
 
     def once(self, weight: FloatArray, level: float, moments: Moments | None = None) -> FloatArray:

@@ -15,7 +15,7 @@ from onnxsens.errors import UsageError
 from onnxsens.techniques import control_of, make_technique
 from onnxsens.techniques.contract import CriterionContract, PatternContract
 from onnxsens.techniques.criteria import Criterion, criteria
-from onnxsens.techniques.patterns import Pattern, patterns, unstructured
+from onnxsens.techniques.patterns import Pattern, make_pattern, patterns, unstructured
 
 MATRICES = hnp.arrays(
     np.float32,
@@ -123,10 +123,11 @@ class TestEveryCriterion(CriterionContract):
 
 
 class TestEveryPattern(PatternContract):
-    @pytest.fixture(params=patterns.names())
+    @pytest.fixture(
+        params=[*patterns.names(), "2:4", "1:4", "3:4", "4:8", "1:2", "block1x4", "block4x1", "block2x2", "block1x1"]
+    )
     def pattern(self, request: pytest.FixtureRequest) -> Pattern:
-        made: Pattern = patterns.get(request.param)()
-        return made
+        return make_pattern(request.param)
 
 
 def test_magnitude_is_the_absolute_value() -> None:

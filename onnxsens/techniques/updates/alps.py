@@ -9,7 +9,7 @@ The alternating direction method of multipliers on
     W' = (T - V + r D) (H + r)^-1,    D = the part of W' + V / r that the pattern keeps,    V = V + r (W' - D)
 
 Source: Meng et al., ALPS, NeurIPS 2024, arXiv:2406.07831, algorithm 1 and its schedule of the penalty. As there, inputs
-are scaled to the same mean square first. We begin at the mask of a criterion, and keep whichever mask is better.
+are scaled to the same mean square first. We begin at the mask of a criterion.
 """
 
 from collections.abc import Callable
