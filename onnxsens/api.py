@@ -171,6 +171,7 @@ def auto(
     step: float = STEP,
     resolution: float = RESOLUTION,
     force: bool = False,
+    pareto: bool = False,
 ) -> Plan:
     """Scan, plan, apply and verify; leaves `scan.db`, `plan.json` and `pruned.onnx` in `folder`.
 
@@ -178,11 +179,14 @@ def auto(
 
     Args:
         force: overwrite a plan or model in `folder` that this run did not write.
+        pareto: measure the whole front too, and leave it in `pareto.json`.
 
     Raises:
         OnnxsensError: as its parts do.
     """
-    return make_plan(model_path, options, folder, goal, observer, step, resolution, (PLAN_FILE, PRUNED_FILE), force)
+    return make_plan(
+        model_path, options, folder, goal, observer, step, resolution, (PLAN_FILE, PRUNED_FILE), force, pareto=pareto
+    )
 
 
 def plan(
@@ -195,6 +199,7 @@ def plan(
     step: float = STEP,
     resolution: float = RESOLUTION,
     force: bool = False,
+    pareto: bool = False,
 ) -> Plan:
     """Choose a level for every weight, check the choice as a whole, leave `plan.json` in `folder`.
 
@@ -202,12 +207,13 @@ def plan(
 
     Args:
         force: overwrite a plan in `folder` that this run did not write.
+        pareto: as of `auto`.
 
     Raises:
         GoalError: the goal cannot be met, or not be decided with these samples.
         OnnxsensError: as its parts do.
     """
-    return make_plan(model_path, options, folder, goal, observer, step, resolution, (PLAN_FILE,), force)
+    return make_plan(model_path, options, folder, goal, observer, step, resolution, (PLAN_FILE,), force, pareto=pareto)
 
 
 def apply(

@@ -7,10 +7,10 @@ from onnxsens.options import Options
 from onnxsens.plan import Goal, refuse_undecidable
 from onnxsens.plan.planner import TYPICAL_JOINT_RUNS, typical_levels
 from onnxsens.results import Estimate
-from onnxsens.runs import chosen_weights
+from onnxsens.runs import chosen_weights, refuse_empty_holdout
 from onnxsens.scan import TopDown
 from onnxsens.scan.sampling import FIRST_BLOCK
-from onnxsens.workbench import Workbench, refuse_empty_holdout
+from onnxsens.workbench import Workbench
 
 # What `auto` took on the models that ship with this.
 QUICK_LEVELS = 6  # of a weight whose curve is predicted

@@ -1,6 +1,7 @@
 """What is checked, and kept, of a model and its samples while they are open together."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -54,3 +55,15 @@ def gives_zero_or_one(metric: Metric, batch: Batch) -> bool:
         return compare(metric, batch, replace(batch, pruned=others), values=False, binary=True).binary
     except MetricError:
         return False
+
+
+def absolute(data: str) -> str:
+    """A spec of samples that also holds in another folder; code and random numbers are what they are."""
+    return str(Path(data).resolve()) if Path(data).exists() else data
+
+
+def runtime_version() -> str:
+    """Of whichever onnxruntime wheel is installed."""
+    from onnxsens.engine.runtime import runtime
+
+    return str(runtime().__version__)

@@ -13,6 +13,7 @@ from onnxsens.plan import Goal, Plan, Planner, Task, planned_weights, refuse_und
 from onnxsens.plan.application import CarriedTensors, PrunedWeights
 from onnxsens.plan.climbing import Carrying
 from onnxsens.plan.evidence import baselines_compared, updates_compared
+from onnxsens.plan.front import front_of, write_front
 from onnxsens.plan.planfile import Changes
 from onnxsens.plan.planner import Chosen, typical_levels
 from onnxsens.plan.verification import refuse_noisy
@@ -22,18 +23,20 @@ from onnxsens.runs import (
     generator,
     open_run,
     predict_curves,
+    refuse_empty_holdout,
     refuse_foreign,
     repeat_dense,
 )
 from onnxsens.scan import Observer, Store, TopDown
 from onnxsens.scan.store import FILE as STORE_FILE
 from onnxsens.techniques import make_technique
-from onnxsens.workbench import Workbench, refuse_empty_holdout
+from onnxsens.workbench import Workbench
 from onnxsens.workforce import hire
 
 PLAN_FILE = "plan.json"
 PRUNED_FILE = "pruned.onnx"
 CHANGES_FILE = "changes.safetensors"
+PARETO_FILE = "pareto.json"
 
 
 def make_plan(
@@ -46,13 +49,16 @@ def make_plan(
     resolution: float,
     results: Sequence[str],
     force: bool,
+    *,
+    pareto: bool = False,
 ) -> Plan:
     """What `auto` and `plan` share.
 
     Args:
         results: which files to leave in `folder`.
+        pareto: measure the whole front too, and leave it in `pareto.json`.
     """
-    results = (*results, CHANGES_FILE)
+    results = (*results, CHANGES_FILE, *([PARETO_FILE] if pareto else []))
     TopDown(step, resolution)  # refuses what makes no sense, before anything is opened
     if Path(model_path).resolve() in [(folder / name).resolve() for name in results]:
         raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
@@ -73,7 +79,11 @@ def make_plan(
         task = Task(
             scanner, bench.model, bench.metrics, bench.binary, bench.search_metric, goal, effects, carrying, bench.macs
         )
-        chosen = Planner(task, step, resolution).choose()
+        planner = Planner(task, step, resolution)
+        if pareto:
+            write_front(front_of(planner.front(), bench.search_metric), folder / PARETO_FILE)
+            store.put_artefact(PARETO_FILE, sha256_of(folder / PARETO_FILE))
+        chosen = planner.choose()
         made = describe(bench, store, task, chosen, folder)
         write_plan(made, folder / PLAN_FILE)
         store.put_artefact(PLAN_FILE, sha256_of(folder / PLAN_FILE))

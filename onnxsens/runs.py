@@ -13,10 +13,11 @@ import numpy as np
 
 from onnxsens.engine import calibration
 from onnxsens.engine.prediction import Prediction, Unpredicted, predict, predict_from
-from onnxsens.errors import MetricError, StorageError, UsageError
+from onnxsens.errors import DataError, MetricError, StorageError, UsageError
 from onnxsens.files import claim, prepare_directory, sha256_of
 from onnxsens.model import Inventory, Weight
 from onnxsens.model.features import input_sources
+from onnxsens.opened import runtime_version
 from onnxsens.options import Options
 from onnxsens.plan.planfile import DataSource, Generator
 from onnxsens.scan import Curve, Joint, Point, Scanner, Store
@@ -25,7 +26,7 @@ from onnxsens.scan.searches import PROBE_LEVEL, Acceptance, Pick, Search
 from onnxsens.scan.settings import read_settings
 from onnxsens.techniques import Technique
 from onnxsens.usercode import is_code
-from onnxsens.workbench import Workbench, runtime_version
+from onnxsens.workbench import Workbench
 
 CALIBRATION_SAMPLES = 256
 CALIBRATION_ROWS = 512
@@ -77,6 +78,16 @@ def resumed_options(
     if code is not None:
         raise UsageError(f"the run's metric '{code}' is code; run 'onnxsens auto' again and name it with --metric")
     return path, options
+
+
+def refuse_empty_holdout(bench: Workbench) -> None:
+    """A plan has to be checked on something.
+
+    Raises:
+        DataError: there is no hold-out split.
+    """
+    if bench.sizes["holdout"] == 0:
+        raise DataError("there are no hold-out samples to check a plan on; give --holdout above 0, and more samples")
 
 
 def open_run(bench: Workbench, folder: Path) -> Store:

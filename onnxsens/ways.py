@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from onnxsens.engine.rebuilding import METHODS
+from onnxsens.engine.methods import METHODS
 from onnxsens.errors import UsageError
 from onnxsens.model import Inventory, Model
 from onnxsens.model.features import input_sources

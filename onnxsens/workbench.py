@@ -36,13 +36,13 @@ from onnxsens.engine.input_moments import InputMoments
 from onnxsens.engine.memory import default_cache_bytes
 from onnxsens.engine.questions import Routes
 from onnxsens.engine.runner import Outputs
-from onnxsens.errors import DataError, ModelError
+from onnxsens.errors import ModelError
 from onnxsens.files import sha256_of
 from onnxsens.metrics import Batch, Metric, Outlook, WholeSetMetric, check, look_at, make_metric
 from onnxsens.model import Inventory, Model, load_model, refuse_empty, take_inventory
 from onnxsens.model.interface import feedable
 from onnxsens.model.shifts import Shifts
-from onnxsens.opened import RunRoutes, gives_zero_or_one, refuse_fed_weights
+from onnxsens.opened import RunRoutes, absolute, gives_zero_or_one, refuse_fed_weights, runtime_version
 from onnxsens.options import Options
 from onnxsens.scan import Nobody, Observer, Sampling, Scanner, Store
 from onnxsens.techniques import Technique
@@ -339,25 +339,3 @@ class Workbench:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-
-def absolute(data: str) -> str:
-    """A spec of samples that also holds in another folder; code and random numbers are what they are."""
-    return str(Path(data).resolve()) if Path(data).exists() else data
-
-
-def runtime_version() -> str:
-    """Of whichever onnxruntime wheel is installed."""
-    from onnxsens.engine.runtime import runtime
-
-    return str(runtime().__version__)
-
-
-def refuse_empty_holdout(bench: Workbench) -> None:
-    """A plan has to be checked on something.
-
-    Raises:
-        DataError: there is no hold-out split.
-    """
-    if bench.sizes["holdout"] == 0:
-        raise DataError("there are no hold-out samples to check a plan on; give --holdout above 0, and more samples")

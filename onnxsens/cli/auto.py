@@ -12,7 +12,6 @@ from onnxsens.cli.options import (
     goal_options,
     measuring_options,
     model_argument,
-    parse_confidence,
     preprocessing_options,
     run_folder_option,
     search_options,
@@ -40,6 +39,9 @@ def command(
     folder: Path,
     max_drop: Sequence[str],
     sparsity: float | None,
+    size: str | None,
+    macs: float | None,
+    pareto: bool,
     confidence: str,
     step: float,
     resolution: float,
@@ -49,19 +51,18 @@ def command(
 ) -> None:
     """Scan MODEL, choose a plan, write the pruned model, and verify the plan on samples it was not made on.
 
-    RUN gets scan.db, plan.json and pruned.onnx. The same command again goes on where it stopped. Without --max-drop and
-    --sparsity, the knee of the front between sparsity and loss is taken.
+    RUN gets scan.db, plan.json, changes.safetensors and pruned.onnx. The same command again goes on where it stopped.
+    Without a goal, the knee of the front between sparsity and loss is taken.
     """
     from onnxsens.api import auto
-    from onnxsens.cli.building import build_options
+    from onnxsens.cli.building import build_goal, build_options
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
     from onnxsens.forecast import estimate
-    from onnxsens.plan import Goal, parse_limits
     from onnxsens.planning import PRUNED_FILE
     from onnxsens.report import documents, terminal
 
-    goal = Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence))
+    goal = build_goal(max_drop, sparsity, confidence, size, macs)
     settings = build_options(**options)
     if dry_run:
         expected = estimate(model, settings, goal, step=step, resolution=resolution)
@@ -69,5 +70,7 @@ def command(
         return
     shell.saved = folder
     with Progress(shell) as progress:
-        made = auto(model, settings, folder, goal, progress, step=step, resolution=resolution, force=force)
-    finish_plan(shell, made, [folder / "plan.json", folder / PRUNED_FILE])
+        made = auto(
+            model, settings, folder, goal, progress, step=step, resolution=resolution, force=force, pareto=pareto
+        )
+    finish_plan(shell, made, folder, [PRUNED_FILE])

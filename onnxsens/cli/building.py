@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from onnxsens.cli.options import parse_bytes, parse_dims
+from onnxsens.cli.options import parse_bytes, parse_confidence, parse_dims
 from onnxsens.errors import UsageError
 from onnxsens.options import Options
+from onnxsens.plan import Goal, parse_limits
 from onnxsens.scan import Grid, Search, SweetSpotter, TopDown, searches
 
 
@@ -25,6 +26,14 @@ def build_options(
         cache_memory=None if cache_memory is None else parse_bytes(cache_memory, "--cache-memory"),
         **rest,
     )
+
+
+def build_goal(
+    max_drop: Sequence[str], sparsity: float | None, confidence: str, size: str | None, macs: float | None
+) -> Goal:
+    """The goal record."""
+    nbytes = None if size is None else parse_bytes(size, "--size")
+    return Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence), nbytes, macs)
 
 
 def build_searches(

@@ -4,21 +4,34 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Group
+from rich.text import Text
+
 from onnxsens.cli.shell import Shell
 from onnxsens.errors import IncompleteError, VerificationFailedError
+from onnxsens.plan.front import read_front
 from onnxsens.plan.planfile import Plan
+from onnxsens.planning import PARETO_FILE, PLAN_FILE
 from onnxsens.report import documents, terminal
 from onnxsens.report.text import inert
 
 
-def finish_plan(shell: Shell, made: Plan, written: Sequence[Path]) -> None:
+def finish_plan(shell: Shell, made: Plan, folder: Path, besides: Sequence[str]) -> None:
     """Show the plan.
 
+    Args:
+        folder: of the run.
+        besides: files that were written there besides the plan's own.
     Raises:
         VerificationFailedError: it did not pass its check.
         IncompleteError: some of its weights could not be measured.
     """
-    shell.result(terminal.plan(made), documents.plan(made))
+    shown = [terminal.plan(made)]
+    if (folder / PARETO_FILE).exists():
+        shown += [Text(), terminal.front(read_front(folder / PARETO_FILE))]
+    shell.result(Group(*shown), documents.plan(made))
+    changes = [made.changes.file] if made.changes else []
+    written = [folder / name for name in (PLAN_FILE, *changes, *besides)]
     if not shell.as_json and shell.verbosity >= 0:
         sys.stderr.write("\n" + "".join(f"wrote {inert(str(path))}\n" for path in written))
     if made.quality.verified is False:

@@ -127,6 +127,9 @@ goal_options = stacked(
         help="Largest drop allowed, absolute. Repeatable.",
     ),
     click.option("--sparsity", type=float, metavar="S", help="Share of zeros wanted, over all prunable weights."),
+    click.option("--size", metavar="SIZE", help="What the weights may take, compressed by zlib, such as 2MB."),
+    click.option("--macs", type=float, metavar="X", help="MACs that may be left: a share, such as 0.5, or a number."),
+    click.option("--pareto", is_flag=True, help="Also measure the whole front, and write it to RUN/pareto.json."),
     click.option(
         "--confidence", default="0.95", show_default=True, metavar="C", help="Of the check; none takes point estimates."
     ),

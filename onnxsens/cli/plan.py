@@ -12,7 +12,6 @@ from onnxsens.cli.options import (
     data_option,
     goal_options,
     parse_bytes,
-    parse_confidence,
     search_options,
     speed_options,
 )
@@ -35,6 +34,9 @@ def command(
     data: str | None,
     max_drop: Sequence[str],
     sparsity: float | None,
+    size: str | None,
+    macs: float | None,
+    pareto: bool,
     confidence: str,
     step: float,
     resolution: float,
@@ -50,19 +52,19 @@ def command(
     that had it.
     """
     from onnxsens.api import plan
+    from onnxsens.cli.building import build_goal
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
-    from onnxsens.plan import Goal, parse_limits
     from onnxsens.planning import PRUNED_FILE
     from onnxsens.runs import resumed_options
 
-    goal = Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence))
+    goal = build_goal(max_drop, sparsity, confidence, size, macs)
     path, options = resumed_options(run, model, data, tuple(goal.max_drop), tuple(custom_op_libs))
     memory = None if cache_memory is None else parse_bytes(cache_memory, "--cache-memory")
     options = replace(options, exact=exact or options.exact, jobs=jobs, cache_memory=memory)
     shell.saved = run
     with Progress(shell) as progress:
-        made = plan(path, options, run, goal, progress, step=step, resolution=resolution)
+        made = plan(path, options, run, goal, progress, step=step, resolution=resolution, pareto=pareto)
     if (run / PRUNED_FILE).exists():
         shell.note(f"{run / PRUNED_FILE} is of an earlier plan; write it again with 'onnxsens apply --force'")
-    finish_plan(shell, made, [run / "plan.json"])
+    finish_plan(shell, made, run, [])

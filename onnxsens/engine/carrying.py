@@ -13,7 +13,8 @@ from typing import Protocol
 
 from onnxsens.arrays import AnyArray, IntArray
 from onnxsens.engine.input_moments import InputMoments
-from onnxsens.engine.rebuilding import METHODS, Rebuilder
+from onnxsens.engine.methods import METHODS
+from onnxsens.engine.rebuilding import Rebuilder
 from onnxsens.engine.runner import ModelRunner
 from onnxsens.engine.tensor_file import read_tensors, write_tensors
 from onnxsens.files import write_atomically

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxsens.arrays import AnyArray, Float64Array, IntArray
-from onnxsens.techniques.moments import Moments
+from onnxsens.arrays import AnyArray, Float64Array, FloatArray, IntArray
+from onnxsens.techniques.moments import Moments, outer
 
 
 @dataclass(eq=False)
 class PairedBuilder:
-    """Takes rows of both as they come, and holds sums in float64; products of one batch are made in float32.
+    """Takes rows of both as they come, and holds sums in float64.
+
+    Products of one batch are made in float32, of what differs from the batch's mean: where an input hardly varies,
+    nothing else would be left of it but rounding.
 
     Attributes:
         taken: rows so far, in each group.
@@ -33,12 +36,12 @@ class PairedBuilder:
     def add(self, some: "Sums") -> None:
         """Those of one batch."""
         self.taken += some.taken
-        self._inputs += some.inputs
-        self._mean += some.mean
-        if some.cross is not None:
+        self._inputs += some.inputs + some.taken * outer(some.mean, some.mean)
+        self._mean += some.taken * some.mean
+        if some.cross is not None and some.dense_mean is not None:
             self._cross = np.zeros_like(self._inputs) if self._cross is None else self._cross
-            self._cross += some.cross
-            self._dense_mean += some.dense_mean
+            self._cross += some.cross + some.taken * outer(some.dense_mean, some.mean)
+            self._dense_mean += some.taken * some.dense_mean
 
     def made(self) -> Moments:
         """Means over all rows; at least one was taken."""
@@ -50,13 +53,13 @@ class PairedBuilder:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Over the rows of one batch."""
+    """Over the rows of one batch: products of what differs from their means, and the means."""
 
     taken: int
     inputs: AnyArray
-    mean: AnyArray
+    mean: Float64Array
     cross: AnyArray | None
-    dense_mean: AnyArray | None
+    dense_mean: Float64Array | None
 
     @classmethod
     def of(cls, rows: AnyArray, dense: AnyArray | None) -> "Sums":
@@ -65,12 +68,19 @@ class Sums:
         Args:
             dense: None while nothing before the weight has changed; then for all batches.
         """
-        rows = rows.astype(np.float32, copy=False)
-        inputs, mean = rows.transpose(0, 2, 1) @ rows, rows.sum(axis=1, dtype=np.float64)
+        mean = rows.mean(axis=1, dtype=np.float64)
+        rows = less(rows, mean)
+        inputs = rows.transpose(0, 2, 1) @ rows
         if dense is None:
             return cls(rows.shape[1], inputs, mean, None, None)
-        dense = dense.astype(np.float32, copy=False)
-        return cls(rows.shape[1], inputs, mean, dense.transpose(0, 2, 1) @ rows, dense.sum(axis=1, dtype=np.float64))
+        dense_mean = dense.mean(axis=1, dtype=np.float64)
+        return cls(rows.shape[1], inputs, mean, less(dense, dense_mean).transpose(0, 2, 1) @ rows, dense_mean)
+
+
+def less(rows: AnyArray, mean: Float64Array) -> FloatArray:
+    """Rows `[groups, taken, in]` less means `[groups, in]`."""
+    found: FloatArray = (rows - mean[:, None, :].astype(rows.dtype)).astype(np.float32, copy=False)
+    return found
 
 
 def places_to_look_at(places: int, share: int, rng: np.random.Generator) -> IntArray:

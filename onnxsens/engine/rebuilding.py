@@ -5,76 +5,28 @@ there, its targets from the dense one, so that it makes up for what those before
 of what is missing, it does. Forward runs only.
 """
 
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from onnxsens.arrays import AnyArray, FloatArray, IntArray
+from onnxsens.engine.exposed import Batch, exposed
 from onnxsens.engine.lanes import Lanes
+from onnxsens.engine.methods import Method, Rebuilt
 from onnxsens.engine.pairs import PairedBuilder, Sums, places_to_look_at
 from onnxsens.engine.runner import ModelRunner
 from onnxsens.engine.spill import Spill
 from onnxsens.engine.walking import Budget, Walk
 from onnxsens.model import Weight, dense_matrix, stored_values
-from onnxsens.model.exposing import write_exposing_copy
 from onnxsens.model.features import Source
 from onnxsens.model.input_rows import NoRowsError
 from onnxsens.model.shifts import Shifts
 from onnxsens.techniques import Sparsity
-from onnxsens.techniques.layer import Masks, fit_layer
+from onnxsens.techniques.layer import fit_layer
 from onnxsens.techniques.moments import Moments
 from onnxsens.techniques.threads import LARGE, threads_for
-
-
-@dataclass(frozen=True)
-class Method:
-    """How a plan is carried out.
-
-    Attributes:
-        update: of the kept elements; empty for none.
-        masks: which elements go: those that the technique's criterion says, or by ALPS.
-        sequential: take inputs from the network as pruned so far; else from the dense one.
-        bias: let biases take the means.
-        statistics: set the statistics of a BatchNormalization after a weight to what it gets now.
-        rows: of inputs that are looked at for each weight, at most.
-    """
-
-    update: str = "refit"
-    masks: Masks = "alps"
-    sequential: bool = True
-    bias: bool = True
-    statistics: bool = False
-    rows: int = 65_536
-
-
-METHODS: Mapping[str, Method] = {
-    "none": Method(update="", masks="criterion", sequential=False, bias=False),
-    "bias": Method(update="", masks="criterion", bias=True),
-    "batchnorm": Method(update="", masks="criterion", bias=False, statistics=True),
-    "obs": Method(update="obs", masks="criterion", sequential=False, bias=False),
-    "refit": Method(update="refit", masks="criterion", sequential=False),
-    "sequential": Method(update="refit", masks="criterion"),
-    "reconstruct": Method(),
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Rebuilt:
-    """A plan carried out.
-
-    Attributes:
-        values: stored tensor to its new values, of its stored type and shape: weights, biases, statistics.
-        why_not: weights that are masked only, and why.
-        kept_rows: by weight, output rows that keep their old values, because new ones lose more.
-    """
-
-    values: Mapping[str, AnyArray]
-    why_not: Mapping[str, str]
-    kept_rows: Mapping[str, int]
 
 
 class Rebuilder:
@@ -269,9 +221,10 @@ class _Rebuilding:
         """
         if ports and walk.reaches(ports):
             walk.go_to(ports)
-            tensors = walk.tensors(ports)
+            tensors: Iterator[Batch] = walk.tensors(ports)
         else:
-            tensors = self._exposed(sources)
+            changed = self._values if self._method.sequential else {}
+            tensors = exposed(self._runner, sources, self._batches, changed)
         builder = PairedBuilder(sources[0].rows.groups, weight.matrix_shape[1])
         jobs = self._summing(weight, sources, tensors)
         # Products of large matrices keep all cores busy by themselves, and several would take much memory.
@@ -287,7 +240,7 @@ class _Rebuilding:
         self,
         weight: Weight,
         sources: Sequence[Source],
-        tensors: Iterator[tuple[IntArray, list[AnyArray], list[AnyArray] | None]],
+        tensors: Iterator[Batch],
     ) -> Iterator[Callable[[], list[Sums]]]:
         """For each batch, what sums up its share of the rows."""
         share = self._method.rows // len(sources)
@@ -321,32 +274,6 @@ class _Rebuilding:
                 refuse_infinite(rows)
                 found.append(Sums.of(rows, None if dense is None else source.rows.take(dense[own], chosen)))
         return found
-
-    def _exposed(self, sources: Sequence[Source]) -> Iterator[tuple[IntArray, list[AnyArray], list[AnyArray] | None]]:
-        """The same where a weight's input depends on the weight itself: from whole runs, with its own dense values."""
-        places = [(source.site, port) for source in sources for port in source.rows.ports]
-        fed = {spec.name for spec in self._runner.dataset.specs}
-        changed = self._values if self._method.sequential else {}
-        with tempfile.TemporaryDirectory(prefix="onnxsens-") as folder:
-            path = Path(folder) / "inner.onnx"
-            exposing = write_exposing_copy(self._runner.copy, dict.fromkeys(places), path, fed=fed)
-            runner = self._runner
-            sessions = [
-                runner.opened(exposing.copy, values, runner.provider, runner.session_recipe)
-                for values in ([changed, {}] if changed else [{}])
-            ]
-            for batch in self._batches:
-                feed = runner.feed(batch)
-                found = []
-                for session in sessions:
-                    if session.unreadable:
-                        kind = next(iter(session.unreadable.values()))
-                        raise NoRowsError(f"its input is a {kind}, which cannot be read")
-                    with runner.fitting.room(len(batch)):
-                        values = dict(zip(session.readable, session.run(session.readable, feed), strict=True))
-                    tensors = {**feed, **values}
-                    found.append([tensors[exposing.names[place]] for place in places])
-                yield batch, found[0], found[1] if len(found) > 1 else None
 
 
 def refuse_infinite(rows: AnyArray) -> None:

@@ -61,18 +61,18 @@ class Climb:
         self._metric = metric
         self._size = scanner.sizes["search"]
         self._from: tuple[str, float, int] | None = None  # picker, sparsity and calibration of the last choice
+        self._others: list[Candidate] = []
         self.rebuilds = 0
 
     def within(self, accepts: Accepts, loss: float | None = None, *, push: bool = False) -> list[Candidate]:
         """Each picker's plan at the sparsity that one of them reaches within the limits; the best pushed further."""
-        others: list[Candidate] = []
         if self._from is None:
             few = self._calibrations[0]
             start = self._boldest(self._ensemble.first, accepts, few, START, STRIDE, COARSE)
             if start <= 0:
                 return []
-            others = self._compared(start, few)
-            picker = others[0].picker
+            self._others = self._compared(start, few)
+            picker = self._others[0].picker
             self._from = picker, start, self._calibration(picker, start)
         picker, start, samples = self._from
         reached = self._boldest(picker, accepts, samples, start, COARSE, FINE)
@@ -80,7 +80,7 @@ class Climb:
             return []
         self._from = picker, reached, samples
         best = self._finished(picker, reached, samples)
-        return [best, *(each for each in others if each.picker != picker)]
+        return [best, *(each for each in self._others if each.picker != picker)]
 
     def at(self, sparsity: float) -> list[Candidate]:
         """Each picker's plan with this sparsity, the least loss on the search metric first."""
@@ -101,6 +101,14 @@ class Climb:
                 losses[1 / (1 - target)] = Observed(target, self._drop(self._measured(levels, few, most=COMPARED)))
         ratio = knee(losses)
         return self.at(1 - 1 / ratio) if ratio > 1 else []
+
+    def best_at(self, sparsity: float) -> Candidate | None:
+        """The first picker's plan at a sparsity, carried out on few samples; None where it cannot go so far."""
+        levels = self._ensemble.levels_at(self._ensemble.first, sparsity)
+        if levels is None:
+            return None
+        joint = self._measured(levels, self._calibrations[0], most=COMPARED)
+        return self._ensemble.candidate(self._ensemble.first, joint)
 
     @property
     def _calibrations(self) -> list[int]:

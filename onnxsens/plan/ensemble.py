@@ -237,6 +237,10 @@ class Ensemble:
         reaching = {name: levels for name, levels in plans.items() if levels is not None}
         return [self.candidate(name, joint) for name, joint in self._race(reaching, self._ground.metric)]
 
+    def best_at(self, sparsity: float) -> Candidate | None:
+        """The one that loses least at a sparsity; None where none goes so far."""
+        return next(iter(self.at(sparsity)), None)
+
     def knee(self) -> list[Candidate]:
         """Candidates at the sparsity where the joint front, the best plan at each size, has its knee."""
         front = [(target, candidates) for target in KNEE_TARGETS if (candidates := self.at(target))]

@@ -22,6 +22,7 @@ from onnxsens.scan import Joint, Scanner
 TYPICAL_JOINT_RUNS = 50
 LEAST_SHARE = 0.25  # of a limit that is left to the next choice after a failed look
 ROUNDING = 1e-12
+FRONT = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,12 @@ class Planner:
                     "left dense; use samples that reach it, or give --sparsity"
                 )
         return self._look(candidates, 1, None)
+
+    def front(self) -> list[Candidate]:
+        """The best plan at each of many sparsities, on samples of the search split."""
+        self._scanner.observer.stage("front", len(FRONT))
+        found = [self._ensemble.best_at(share) for share in FRONT]
+        return [each for each in found if each is not None]
 
     def _share_to_save(self) -> float | None:
         """What the goal's budget leaves to be saved, as a share of what the dense model costs; None without one.

@@ -3,7 +3,8 @@
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from onnxsens.plan.planfile import MetricQuality, Plan, PlannedWeight, size_of
+from onnxsens.plan.front import Front
+from onnxsens.plan.planfile import Difference, MetricQuality, Plan, PlannedWeight, size_of
 from onnxsens.report.tables import FOLDED, LEFT, RIGHT, table
 from onnxsens.report.text import count, duration, inert, percent, quality, size
 from onnxsens.results import Applied, Diagnosis, Estimate, Verification
@@ -46,7 +47,52 @@ def plan(made: Plan) -> RenderableType:
             for weight in made.weights
         ],
     )
-    return Group(headline(made), Text(), proposals, Text(), weights)
+    return Group(headline(made), Text(), proposals, Text(), *compared(made), weights)
+
+
+def compared(made: Plan) -> list[RenderableType]:
+    """What else could have been done with the same number of zeros, on the hold-out split."""
+    shown: list[RenderableType] = []
+    for title, rows in (
+        ("the same levels with other updates, on the hold-out split", made.updates),
+        ("magnitude pruning by known rules at this sparsity, nothing updated, on the hold-out split", made.baselines),
+    ):
+        if rows:
+            names = list(rows[0].metrics)
+            columns = [("", LEFT), ("sparsity", RIGHT), *((f"{inert(name)} drop", RIGHT) for name in names)]
+            lines = [
+                [row.name, percent(row.sparsity), *(with_interval(row.metrics.get(name)) for name in names)]
+                for row in rows
+            ]
+            shown += [table(title, columns, lines), Text()]
+    return shown
+
+
+def with_interval(item: Difference | None) -> str:
+    """`0.003 (-0.0018 to 0.0078)`."""
+    if item is None:
+        return "-"
+    if item.low is None or item.high is None:
+        return quality(item.drop)
+    return f"{quality(item.drop)} ({quality(item.low)} to {quality(item.high)})"
+
+
+def front(found: Front) -> RenderableType:
+    """The best plan at each sparsity."""
+    names = list(dict.fromkeys(name for point in found.points for name in point.drops))
+    return table(
+        "the front, measured as a whole on samples of the search split; none of these is verified",
+        [("sparsity", RIGHT), ("picker", LEFT), *((f"{inert(name)} drop", RIGHT) for name in names), ("", LEFT)],
+        [
+            [
+                percent(point.sparsity),
+                point.picker,
+                *(quality(point.drops.get(name)) for name in names),
+                "" if point.on_front else "beaten",
+            ]
+            for point in found.points
+        ],
+    )
 
 
 def headline(made: Plan) -> RenderableType:

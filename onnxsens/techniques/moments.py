@@ -11,6 +11,7 @@ import numpy as np
 from onnxsens.arrays import AnyArray, Float64Array
 
 DAMPENING = 0.01  # of the mean square of an input; 0.001 to 0.1 give the same plans
+ROUNDING = 1e-9  # of the mean square of an input, that what is left of it without its mean may be off by
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,7 @@ class Moments:
         cross: `[groups, in, in]`, mean of `y x^T`; None where `y` is `x`.
         dense_mean: `[groups, in]`, of `y`; None where `y` is `x`.
         rows: how many were looked at, in each group.
+        noise: `[groups]`, what elements of `inputs` may be off by: dampening is no less.
     """
 
     inputs: Float64Array
@@ -33,6 +35,7 @@ class Moments:
     cross: Float64Array | None = None
     dense_mean: Float64Array | None = None
     rows: int = 0
+    noise: Float64Array | None = None
 
     @property
     def groups(self) -> int:
@@ -62,7 +65,10 @@ class Moments:
         cross = self.cross
         if cross is not None and self.dense_mean is not None:
             cross = cross - outer(self.dense_mean, self.mean)
-        return Moments(self.inputs - outer(self.mean, self.mean), self.mean, cross, self.dense_mean, self.rows)
+        # What is left where an input hardly varies is rounding, and need not even be positive.
+        inputs = self.inputs - outer(self.mean, self.mean)
+        noise = ROUNDING * self.squares.mean(axis=1)
+        return Moments(inputs, self.mean, cross, self.dense_mean, self.rows, noise)
 
 
 def outer(one: Float64Array, other: Float64Array) -> Float64Array:
@@ -91,7 +97,8 @@ class LayerProblem:
         self.moments = moments
         self.dense = moments.blocks(weight)
         mean = np.diagonal(moments.inputs, axis1=1, axis2=2).mean(axis=1)
-        self._damp = dampening * np.where(mean > 0, mean, 1.0)
+        damp = np.maximum(dampening * mean, 0.0 if moments.noise is None else moments.noise)
+        self._damp = np.where(damp > 0, damp, 1.0)
         self.hessian = moments.inputs + self._damp[:, None, None] * np.eye(moments.width)
         self._bare = self.dense @ (moments.inputs if moments.cross is None else moments.cross)
         self.targets = self._bare + self._damp[:, None, None] * self.dense

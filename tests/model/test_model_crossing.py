@@ -106,8 +106,8 @@ def test_head_and_tail_share_no_weight_and_have_all_of_them(make: object) -> Non
     for name in names:
         over = crossing(wiring, name, behind, ("logits",))
         numbers = wiring.changed_nodes(name, ("logits",))
-        head = wiring._leading_to(over) & set(numbers)
-        tail = wiring._leading_to(("logits",), over) & set(numbers)
+        head = wiring.leading_to(over) & set(numbers)
+        tail = wiring.leading_to(("logits",), over) & set(numbers)
         assert (head | tail if over else set(numbers)) == set(numbers)
         if over:
             assert not head & tail
