@@ -12,7 +12,10 @@ MODELS = Path(__file__).parent.parent / "models"
 METRICS = ("accuracy", "kl")
 IMAGES = Options(str(MODELS / "fashion_mnist_test.npz"), scale=255, mean="0.2860", std="0.3530", provider="cpu")
 VOWELS = Options(str(MODELS / "japanese_vowels_test.npz"), provider="cpu")
-SHIPPED = {"fashion_cnn": IMAGES, **dict.fromkeys(("jv_transformer", "jv_lstm", "jv_gru", "jv_gru1_loop"), VOWELS)}
+SHIPPED = {
+    **dict.fromkeys(("fashion_cnn", "fashion_resnet", "fashion_vgg"), IMAGES),
+    **dict.fromkeys(("jv_transformer", "jv_lstm", "jv_gru", "jv_gru1_loop"), VOWELS),
+}
 NAMES = (*SHIPPED, *(name for name in NETWORKS if name != "chain"))
 
 

@@ -1,7 +1,7 @@
 """From a scan to a plan: choose, look at the hold-out split, tighten and choose again."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from onnxsens.arrays import AnyArray, FloatArray
@@ -13,7 +13,7 @@ from onnxsens.plan.budgets import CompressedBytes, Macs, Saving, Zeros
 from onnxsens.plan.climbing import Carrying, Climb
 from onnxsens.plan.ensemble import Accepts, Candidate, Ensemble
 from onnxsens.plan.goal import LOOKS, Goal
-from onnxsens.plan.pickers import Ground, Levels
+from onnxsens.plan.pickers import MEMBERS, Ground, Levels
 from onnxsens.plan.pickers.sweet_spotter import SweetSpotterPicker
 from onnxsens.plan.racing import race
 from onnxsens.plan.verification import Verdict, judge, predicted_bound
@@ -120,12 +120,13 @@ class Planner:
 
     Args:
         step, resolution: of the searches, in sparsity.
+        members: pickers, in the order in which they are asked.
 
     Raises:
         GoalError: no weight has any effect.
     """
 
-    def __init__(self, task: Task, step: float, resolution: float) -> None:
+    def __init__(self, task: Task, step: float, resolution: float, members: Sequence[str] = MEMBERS) -> None:
         self._task = task
         self._scanner = task.scanner
         live = task.live
@@ -133,7 +134,7 @@ class Planner:
             raise GoalError("no weight has any effect on the outputs of these samples; use samples of the real task")
         ground = Ground(task.scanner, live, task.matrix, task.search_metric, step, resolution)
         self._saving = saving_of(task)
-        ensemble = Ensemble(ground, self._measure, self._race, saved=self._saving.of)
+        ensemble = Ensemble(ground, self._measure, self._race, members, self._saving.of)
         self._ensemble: Ensemble | Climb = ensemble
         if task.carrying is not None:
             self._ensemble = Climb(ensemble, task.scanner, task.carrying, task.search_metric)

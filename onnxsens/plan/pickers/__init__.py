@@ -13,6 +13,7 @@ pickers: Registry[type[Picker]] = Registry(
         "erk": "onnxsens.plan.pickers.erk:Erk",
         "knapsack": "onnxsens.plan.pickers.knapsack:Knapsack",
         "lamp": "onnxsens.plan.pickers.lamp:Lamp",
+        "one-tolerance": "onnxsens.plan.pickers.one_tolerance:OneTolerance",
         "sweet-spotter": "onnxsens.plan.pickers.sweet_spotter:SweetSpotterPicker",
         "top-down": "onnxsens.plan.pickers.top_down:TopDownPicker",
         "uniform": "onnxsens.plan.pickers.uniform:Uniform",

@@ -30,15 +30,16 @@ class ToleranceFamily(Family):
     Args:
         coarse: finds the bracket of a tolerance with few measurements; between its ends the curve is a guess.
         fine: the search itself.
+        shares: of the tolerance, by weight, of mean 1; in proportion to size, if none are given.
     """
 
     kind: ClassVar[str] = "tolerance"
 
-    def __init__(self, ground: Ground, coarse: Search, fine: Search) -> None:
+    def __init__(self, ground: Ground, coarse: Search, fine: Search, shares: Mapping[str, float] | None = None) -> None:
         self._ground = ground
         self._coarse = coarse
         self._fine = fine
-        self._shares = size_shares(ground)
+        self._shares = size_shares(ground) if shares is None else shares
         self._unit = tolerance_unit(ground, self._shares)
         self.highest = 1.0 + 2 * OCTAVES
         self.start = 1.0 + OCTAVES - 3
