@@ -47,7 +47,7 @@ from onnxsens.runs import (
     search_from_predictions,
 )
 from onnxsens.scan import Observer, Point, Search, tolerance
-from onnxsens.techniques import control_of, make_technique
+from onnxsens.techniques import control_of
 from onnxsens.usercode import is_code
 from onnxsens.workbench import Workbench
 from onnxsens.workforce import hire
@@ -120,8 +120,8 @@ def scan(
         if options.search_metric not in (None, metric):
             raise UsageError(f"searches look at one metric: --search-metric {options.search_metric} has to be left out")
         options = replace(options, search_metric=metric)
-    chance = control_of(make_technique(options.technique), options.seed) if control else None
     with Workbench(model_path, options, observer=observer) as bench:
+        chance = control_of(bench.technique, options.seed) if control else None
         chosen = chosen_weights(bench.inventory, weights)
         store = open_run(bench, folder)
         most = sum(search.most for search in searches.values())

@@ -29,7 +29,7 @@ from onnxsens.runs import (
 )
 from onnxsens.scan import Observer, Store, TopDown
 from onnxsens.scan.store import FILE as STORE_FILE
-from onnxsens.techniques import make_technique
+from onnxsens.techniques import Sparsity, make_sparsity
 from onnxsens.workbench import Workbench
 from onnxsens.workforce import hire
 
@@ -105,8 +105,10 @@ def describe(bench: Workbench, store: Store, task: Task, chosen: Chosen, folder:
     """The plan as a record, with what it is compared with; its tensors are written where they depend on data."""
     best = chosen.best
     bench.observer.stage("evidence", 1)
-    plain = bench.scanner(store, make_technique(f"magnitude:{bench.way.masks.pattern_name}"))
-    baselines = baselines_compared(task, chosen, plain)
+    baselines = []
+    if isinstance(bench.way.masks, Sparsity):
+        plain = bench.scanner(store, make_sparsity(f"magnitude:{bench.way.masks.pattern_name}"))
+        baselines = baselines_compared(task, chosen, plain)
     new: PrunedWeights | CarriedTensors
     changes, updates = None, []
     if best.carried is None:

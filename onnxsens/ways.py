@@ -8,7 +8,7 @@ from onnxsens.model import Inventory, Model
 from onnxsens.model.features import input_sources
 from onnxsens.options import Options
 from onnxsens.plugins import unknown
-from onnxsens.techniques import Sparsity, make_technique
+from onnxsens.techniques import Sparsity, Technique, make_sparsity, make_technique
 
 AUTO = "auto"
 NONE = "none"
@@ -25,9 +25,9 @@ class Way:
         scanned: what a point of a scan does to one weight: the cheap form of the update.
     """
 
-    masks: Sparsity
+    masks: Technique
     update: str
-    scanned: Sparsity
+    scanned: Technique
 
 
 def choose_way(options: Options, update: str, model: Model, inventory: Inventory) -> Way:
@@ -38,6 +38,10 @@ def choose_way(options: Options, update: str, model: Model, inventory: Inventory
     Raises:
         UsageError: there is no such update; or it is asked for, and the inputs of no weight can be read.
     """
+    if options.technique != AUTO and not isinstance(other := make_technique(options.technique), Sparsity):
+        if options.update not in {AUTO, NONE}:
+            raise UsageError(f"--update {options.update} is for sparsities, and '{other.name}' is none; leave it out")
+        return Way(other, NONE, other)
     chosen = update if options.update == AUTO else options.update
     if chosen not in METHODS:
         raise UsageError(f"--update: {unknown('update', chosen, [AUTO, *METHODS])}")
@@ -50,6 +54,6 @@ def choose_way(options: Options, update: str, model: Model, inventory: Inventory
             chosen = NONE
     fitted = chosen in FITTED
     spec = ("obs" if fitted else "magnitude") if options.technique == AUTO else options.technique
-    given = make_technique(spec)
+    given = make_sparsity(spec)
     masks = given.updated_by("")
     return Way(masks, chosen, masks.updated_by("obs") if fitted else given)

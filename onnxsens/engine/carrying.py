@@ -19,7 +19,7 @@ from onnxsens.engine.runner import ModelRunner
 from onnxsens.engine.tensor_file import read_tensors, write_tensors
 from onnxsens.files import write_atomically
 from onnxsens.model.shifts import Shifts
-from onnxsens.techniques import make_technique
+from onnxsens.techniques import make_sparsity
 
 KEPT_BYTES = 2**30  # of variants on disk; the oldest go first
 
@@ -141,7 +141,7 @@ class RunCarrier:
             seed=self._seed,
             tell=self._tell,
         )
-        technique = make_technique(order.technique)
+        technique = make_sparsity(order.technique)
         techniques = {weight.name: technique for weight in self._runner.inventory.weights}
         found = rebuilder.rebuild(
             dict(order.levels), techniques, METHODS[order.method], self._indices[-order.samples :]

@@ -177,8 +177,9 @@ class PlannedWeight(Record, frozen=True, kw_only=True):
     `effect`: whether zeroing all of it changes what the metrics read on the samples, or other outputs only; where it
     changes nothing, whether its operators run.
 
-    `limited`: what keeps its level in a range, such as an option or its shape. `not_updated`: why its kept elements
-    are as they were, where the plan's others are updated.
+    `setting`: what the level comes to in the technique's own unit, such as bits. `limited`: what keeps its level in a
+    range, such as an option or its shape. `not_updated`: why its kept elements are as they were, where the plan's
+    others are updated.
     """
 
     name: str
@@ -195,6 +196,7 @@ class PlannedWeight(Record, frozen=True, kw_only=True):
     picks: dict[str, float]
     failure: str | None
     sha256: Sha256
+    setting: float | None = None
     limited: str | None = None
     not_updated: str | None = None
 

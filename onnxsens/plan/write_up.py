@@ -73,6 +73,7 @@ def write_up(
             },
             failure=without_folders(failures[weight.name], task) if weight.name in failures else None,
             sha256=weight.sha256,
+            setting=scanner.technique.setting(levels[weight.name]),
             not_updated=carried.why_not.get(weight.name) if carried else None,
         )
         for weight in scanner.weights

@@ -12,6 +12,7 @@ import numpy as np
 
 from onnxsens.arrays import FloatArray, Mask
 from onnxsens.errors import UsageError
+from onnxsens.plugins import Registry
 from onnxsens.techniques.criteria import Criterion, criteria
 from onnxsens.techniques.moments import LayerProblem, Moments
 from onnxsens.techniques.patterns import UNSTRUCTURED, Pattern, Ranked, make_pattern
@@ -68,6 +69,12 @@ class Technique(Protocol):
 
     def without_moments(self) -> "Technique":
         """What is done to a weight whose inputs nothing is known of; the technique itself where it needs nothing."""
+
+    def setting(self, level: float) -> float:
+        """What a level comes to in the technique's own unit: a sparsity, or a number of bits."""
+
+
+kinds: Registry[type[Technique]] = Registry("techniques", "technique", {"bits": "onnxsens.techniques.bits:Bits"})
 
 
 @dataclass(frozen=True)
@@ -157,16 +164,31 @@ class Sparsity:
         """Where it does not divide into the pattern's groups."""
         return self.pattern.refuses(shape, channels)
 
+    def setting(self, level: float) -> float:
+        """The level itself."""
+        return level
+
     def without_moments(self) -> "Sparsity":
         """Magnitude, in the same pattern, the others left as they are."""
-        return make_technique(f"{PLAIN}:{self.pattern_name}") if self.needs_moments else self
+        return make_sparsity(f"{PLAIN}:{self.pattern_name}") if self.needs_moments else self
 
     def updated_by(self, update: str) -> "Sparsity":
         """The same with this update; none for an empty name."""
         return replace(self, update_name=update, update=updates.get(update)() if update else None)
 
 
-def make_technique(spec: str) -> Sparsity:
+def make_technique(spec: str) -> Technique:
+    """The name of another kind, such as `bits`; else a sparsity, as `make_sparsity` reads it.
+
+    Raises:
+        UsageError: as that does.
+    """
+    if spec in kinds.table or (":" not in spec and "+" not in spec and spec in kinds.names()):
+        return kinds.get(spec)()
+    return make_sparsity(spec)
+
+
+def make_sparsity(spec: str) -> Sparsity:
     """`criterion`, `criterion@seed` for one that draws lots; either with `:pattern`, `+update`, or both.
 
     Raises:
@@ -188,12 +210,14 @@ def make_technique(spec: str) -> Sparsity:
     return made.updated_by(update)
 
 
-def control_of(technique: Sparsity, seed: int) -> Sparsity:
+def control_of(technique: Technique, seed: int) -> Sparsity:
     """Random pruning in the same pattern and with the same update: what a technique has to beat.
 
     Raises:
-        UsageError: the technique is random itself.
+        UsageError: the technique is random itself, or zeroes nothing.
     """
+    if not isinstance(technique, Sparsity):
+        raise UsageError(f"technique '{technique.name}' zeroes nothing, so random pruning is no match for it")
     if technique.criterion_name.startswith(f"{CONTROL}@"):
         raise UsageError("the technique is random already, so there is nothing to compare it with; leave --control out")
-    return make_technique(f"{CONTROL}@{seed}:{technique.pattern_name}").updated_by(technique.update_name)
+    return make_sparsity(f"{CONTROL}@{seed}:{technique.pattern_name}").updated_by(technique.update_name)

@@ -166,7 +166,7 @@ def test_a_look_that_fails_is_followed_by_a_milder_plan_three_looks_in_all(
         "SELECT mean_drop FROM joint WHERE split = 'holdout' AND metric = 'kl' ORDER BY rowid"
     ).fetchall()
     database.close()
-    assert len(drops) == 3
+    assert len(drops) >= 3  # then follows what the plan is compared with
     assert drops[0] > drops[1] > drops[2]
 
 
