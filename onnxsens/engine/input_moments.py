@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ from onnxsens.techniques.moments import Moments
 SAMPLES = 512
 ROWS = 4096
 INDEX = "index.json"
+SQUARES = 6  # arrays `[groups, in, in]` in float64 that a fit holds at once
 
 
 class InputMoments:
@@ -76,10 +78,16 @@ class InputMoments:
         gram = self.gram(weight)
         return None if isinstance(gram, str) else gram.moments()
 
-    @property
+    @cached_property
     def sources(self) -> Mapping[str, tuple[Source, ...] | str]:
-        """Where inputs are read from."""
-        return input_sources(self._runner.model, self._runner.inventory)
+        """Where inputs are read from; of a weight with too many, why they are not."""
+        found = dict(input_sources(self._runner.model, self._runner.inventory))
+        for weight in self._runner.inventory.weights:
+            own = found[weight.name]
+            if not isinstance(own, str):
+                why_not = too_wide(own[0].rows.groups, weight.matrix_shape[1], self._sampling.memory)
+                found[weight.name] = why_not or own
+        return found
 
     def _gathered(self) -> dict[str, str]:
         if self._folder is None:
@@ -121,6 +129,14 @@ class InputMoments:
             except BaseException:
                 shutil.rmtree(made, ignore_errors=True)
                 raise
+
+
+def too_wide(groups: int, width: int, memory: int) -> str:
+    """Why the moments of so many inputs cannot be made use of in so many bytes; empty where they can."""
+    needed = SQUARES * 8 * groups * width**2
+    if needed <= memory:
+        return ""
+    return f"a fit of its {width} inputs takes {needed / 1e9:.1f} GB, and {memory / 1e9:.1f} GB are allowed"
 
 
 def save_gram(file: BinaryIO, gram: Gram) -> None:

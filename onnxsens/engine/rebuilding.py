@@ -13,6 +13,7 @@ import numpy as np
 
 from onnxsens.arrays import AnyArray, FloatArray, IntArray
 from onnxsens.engine.exposed import Batch, exposed
+from onnxsens.engine.input_moments import too_wide
 from onnxsens.engine.lanes import Lanes
 from onnxsens.engine.methods import Method, Rebuilt
 from onnxsens.engine.pairs import PairedBuilder, Sums, places_to_look_at
@@ -55,7 +56,7 @@ class Rebuilder:
         self._sources = sources
         self._shifts = shifts
         self._untouched = frozenset(untouched)
-        self._memory = memory
+        self.memory = memory
         self._spill = spill
         self._seed = seed
         self._tell = tell
@@ -80,7 +81,7 @@ class Rebuilder:
 
     def budget(self) -> Budget:
         """A new one."""
-        return Budget(self._memory, Spill(self._spill) if self._spill else None)
+        return Budget(self.memory, Spill(self._spill) if self._spill else None)
 
     def done(self, name: str) -> None:
         """Tell."""
@@ -225,6 +226,9 @@ class _Rebuilding:
         else:
             changed = self._values if self._method.sequential else {}
             tensors = exposed(self._runner, sources, self._batches, changed)
+        why_not = too_wide(sources[0].rows.groups, weight.matrix_shape[1], self._owner.memory)
+        if why_not:
+            raise NoRowsError(why_not)
         builder = PairedBuilder(sources[0].rows.groups, weight.matrix_shape[1])
         jobs = self._summing(weight, sources, tensors)
         # Products of large matrices keep all cores busy by themselves, and several would take much memory.
