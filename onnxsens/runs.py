@@ -3,8 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +14,7 @@ from onnxsens.engine.prediction import Prediction, Unpredicted, predict, predict
 from onnxsens.errors import DataError, MetricError, StorageError, UsageError
 from onnxsens.files import claim, prepare_directory, sha256_of
 from onnxsens.model import Inventory, Weight
+from onnxsens.model.choosing import fitting
 from onnxsens.model.features import input_sources
 from onnxsens.opened import runtime_version
 from onnxsens.options import Options
@@ -225,22 +224,8 @@ def chosen_weights(inventory: Inventory, patterns: Sequence[str]) -> list[Weight
     Raises:
         UsageError: a pattern fits no weight.
     """
-    names = [weight.name for weight in inventory.weights]
-    for pattern in patterns:
-        if not any(fits(name, pattern) for name in names):
-            near = get_close_matches(pattern, names, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else "'onnxsens inspect' lists them"
-            raise UsageError(f"--weights '{pattern}' fits no weight of the model; {hint}")
-    return [
-        weight
-        for weight in inventory.weights
-        if not patterns or any(fits(weight.name, pattern) for pattern in patterns)
-    ]
-
-
-def fits(name: str, pattern: str) -> bool:
-    """Whether it is the pattern itself, brackets and all, or one that the pattern stands for."""
-    return name == pattern or fnmatchcase(name, pattern)
+    chosen = {weight.name for pattern in patterns for weight in fitting(inventory.weights, pattern, "--weights")}
+    return [weight for weight in inventory.weights if not patterns or weight.name in chosen]
 
 
 def on_as_many(other: Point, point: Point) -> bool:

@@ -17,7 +17,7 @@ FLOORS = [
     {"errors", "arrays"},
     {"plugins", "files", "signals", "usercode", "options"},
     {"model", "data", "metrics", "techniques"},
-    {"engine"},
+    {"engine", "targets"},
     {"scan"},
     {"plan"},
     {"results"},

@@ -18,6 +18,7 @@ COMMANDS = {
     "inspect": "Show what is in a model, and what can be pruned.",
     "plan": "Choose a level for every weight from a run's measurements.",
     "scan": "Measure how quality falls as each weight gets sparser.",
+    "targets": "Show which runtimes gain from zeros, and in which weights.",
     "verify": "Check a plan against limits on given samples, as a gate.",
 }
 

@@ -1,9 +1,9 @@
-"""The knapsack: against every combination, by hand, and as a picker on curves that are known."""
+"""The knapsack, greedy and Lagrangian: against every combination, by hand, and as pickers on curves that are known."""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise, product
+from itertools import combinations_with_replacement, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,11 @@ from networks import convolutional, saved
 
 from onnxsens.model import dense_matrix, load_model, take_inventory
 from onnxsens.plan.pickers import Ground, Levels, pickers, total_sparsity
-from onnxsens.plan.pickers.knapsack import Knapsack, curve_of, offer
+from onnxsens.plan.pickers.greedy import marginal
+from onnxsens.plan.pickers.knapsack import Knapsack
+from onnxsens.plan.pickers.lagrangian import priced
 from onnxsens.plan.pickers.multiple_choice import GAP, Choices, allocate, hull, loss_of, relax, solve, zeros_of
+from onnxsens.plan.pickers.offers import Rule, curve_of, offer
 from onnxsens.scan import Nobody, Sampling, Scanner, Store
 from onnxsens.techniques import make_technique
 
@@ -29,35 +32,140 @@ def choices(*pairs: tuple[int, float]) -> Choices:
 
 
 @st.composite
-def one_weight(draw: st.DrawFn) -> Choices:
+def one_weight(draw: st.DrawFn, levels: int = 6) -> Choices:
     """Curves over scales that are far apart, with flat parts and zeros that are there already."""
     first = draw(st.integers(0, 2))
-    zeros = sorted(draw(st.sets(st.integers(first + 1, 50), max_size=5)))
+    zeros = sorted(draw(st.sets(st.integers(first + 1, 50), max_size=levels - 1)))
     steps = draw(st.lists(st.sampled_from([0.0, 1e-3, 0.2, 1.0, 7.0]), min_size=len(zeros), max_size=len(zeros)))
     scale = 10.0 ** draw(st.integers(-9, 3))
     return Choices(np.array([first, *zeros], np.int64), np.concatenate([[0.0], np.cumsum(steps) * scale]))
 
 
+@st.composite
+def alike(draw: st.DrawFn, levels: int) -> Choices:
+    """Curves over one scale and a few sizes, so that many plans tie: convex, concave, straight and flat."""
+    zeros = np.arange(draw(st.integers(1, levels))) * draw(st.sampled_from([1, 2, 5]))
+    steps = draw(st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0]), min_size=zeros.size, max_size=zeros.size))
+    return Choices(zeros.astype(np.int64), np.concatenate([[0.0], np.cumsum(steps[1:])]))
+
+
+@st.composite
+def instances(draw: st.DrawFn) -> tuple[list[Choices], int]:
+    """Up to 6 weights of up to 5 levels, and a target: the dense model's own zeros, any, all there are, or more."""
+    weights = draw(st.lists(one_weight(5), min_size=1, max_size=6) | st.lists(alike(5), min_size=1, max_size=6))
+    fewest = sum(int(each.zeros[0]) for each in weights)
+    most = sum(int(each.zeros[-1]) for each in weights)
+    return weights, draw(st.sampled_from([0, fewest, most, most + 1]) | st.integers(fewest, most))
+
+
 def by_brute_force(weights: list[Choices], wanted: int) -> float:
     """The least loss over every combination; infinite where none has as many zeros."""
-    combinations = product(*(range(each.zeros.size) for each in weights))
-    return min(
-        (loss_of(weights, picks) for picks in combinations if zeros_of(weights, picks) >= wanted), default=math.inf
-    )
+    zeros, losses = np.zeros(1, np.int64), np.zeros(1)
+    for each in weights:
+        zeros = np.add.outer(zeros, each.zeros).ravel()
+        losses = np.add.outer(losses, each.losses).ravel()
+    return float(losses[zeros >= wanted].min(initial=math.inf))
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(one_weight(), min_size=1, max_size=4), st.integers(0, 220))
-def test_no_combination_loses_less_by_more_than_the_gap(weights: list[Choices], wanted: int) -> None:
-    found = allocate(weights, wanted)
+def check(rule: Rule, weights: list[Choices], wanted: int) -> float:
+    """A rule's allocation has zeros enough, or all, at no less than the least loss and at most the gap above it.
+
+    Returns:
+        Its loss.
+    """
+    found = rule(weights, wanted)
     best = by_brute_force(weights, wanted)
     assert found.loss == pytest.approx(loss_of(weights, found.picks))
     if math.isinf(best):
         assert found.picks == tuple(each.zeros.size - 1 for each in weights)
-        return
+        assert found.gap == pytest.approx(0, abs=1e-12)
+        return found.loss
     assert zeros_of(weights, found.picks) >= wanted
-    assert 0 <= found.gap <= GAP * (1 + 1e-9)
+    assert 0 <= found.gap <= 1
+    assert best * (1 - 1e-9) <= found.loss
     assert found.loss * (1 - found.gap) <= best * (1 + 1e-9)
+    return found.loss
+
+
+@settings(max_examples=300, deadline=None)
+@given(instances())
+def test_the_knapsack_is_the_best_of_all_combinations_up_to_its_gap(instance: tuple[list[Choices], int]) -> None:
+    weights, wanted = instance
+    check(allocate, weights, wanted)
+    assert allocate(weights, wanted).gap <= GAP * (1 + 1e-9)
+
+
+def test_the_knapsack_is_the_best_on_every_small_instance() -> None:
+    """Three weights of three levels, every curve of losses 0, 1 and 3, and every target and one beyond."""
+    curves = [
+        Choices(np.array([0, 2, size]), np.array([0.0, *losses]))
+        for size in (3, 5)
+        for losses in combinations_with_replacement((0.0, 1.0, 3.0), 2)
+    ]
+    for weights in map(list, combinations_with_replacement(curves, 3)):
+        for wanted in range(zeros_of(weights, [2, 2, 2]) + 2):
+            check(allocate, weights, wanted)
+
+
+@pytest.mark.parametrize("rule", [marginal, priced])
+@settings(max_examples=150, deadline=None)
+@given(instance=instances())
+def test_greedy_and_lagrangian_are_never_better_than_the_knapsack_and_within_their_gap(
+    rule: Rule, instance: tuple[list[Choices], int]
+) -> None:
+    weights, wanted = instance
+    assert check(rule, weights, wanted) >= allocate(weights, wanted).loss * (1 - GAP) * (1 - 1e-9)
+
+
+@settings(max_examples=150, deadline=None)
+@given(instances())
+def test_every_weight_of_the_lagrangian_is_at_its_best_for_the_lowest_price_that_gives_zeros_enough(
+    instance: tuple[list[Choices], int],
+) -> None:
+    weights, wanted = instance
+    picks, price = priced(weights, wanted).picks, relax(weights, wanted).price
+    for choices, pick in zip(weights, picks, strict=True):
+        net = choices.losses - price * choices.zeros
+        assert net[pick] <= net.min() + 1e-9 * max(choices.losses[-1], price * choices.zeros[-1])
+    lower = price * (1 - 1e-6)
+    if 0 < wanted <= zeros_of(weights, [each.zeros.size - 1 for each in weights]) and lower > 0:
+        nets = [each.losses - lower * each.zeros for each in weights]
+        boldest = [int(np.flatnonzero(net == net.min())[-1]) for net in nets]
+        assert zeros_of(weights, boldest) < wanted
+
+
+@settings(max_examples=150, deadline=None)
+@given(instances())
+def test_greedy_on_convex_curves_is_the_lagrangian(instance: tuple[list[Choices], int]) -> None:
+    weights, wanted = instance
+    convex = [Choices(each.zeros[hull(each)], each.losses[hull(each)]) for each in weights]
+    assert marginal(convex, wanted).loss == pytest.approx(priced(convex, wanted).loss, rel=1e-9, abs=1e-18)
+
+
+def test_greedy_by_hand_does_not_see_what_is_behind_a_steep_step() -> None:
+    """4 zeros: steps at 2 and 3 per zero, where the third weight has 3 to give for 5.1 behind one that costs 5."""
+    weights = [choices((0, 0.0), (2, 4.0)), choices((0, 0.0), (2, 6.0)), choices((0, 0.0), (1, 5.0), (4, 5.1))]
+    found = marginal(weights, 4)
+    assert found.picks == (1, 1, 0)
+    assert found.loss == 10.0
+    assert priced(weights, 4).picks == (0, 0, 2)
+    assert allocate(weights, 4).loss == pytest.approx(5.1)
+    assert found.gap == pytest.approx(1 - 5.1 / 10)
+
+
+def test_of_weights_at_one_price_the_lagrangian_takes_as_many_as_are_needed() -> None:
+    weights = [choices((0, 0.0), (2, 1.0))] * 3
+    assert priced(weights, 3).picks == (1, 1, 0)
+    assert priced(weights, 3).gap == pytest.approx(0.25)
+
+
+def test_straight_stretches_whose_slopes_rounding_has_out_of_order_are_walked_in_order() -> None:
+    """0.3 a zero all the way: in doubles the last stretch has 0.29999999999999993, and would come first."""
+    zeros = np.array([0, 9, 26, 34])
+    weights = [Choices(zeros, zeros * 0.3)]
+    for wanted in range(36):
+        for rule in (allocate, marginal, priced):
+            check(rule, weights, wanted)
 
 
 @settings(max_examples=40, deadline=None)
@@ -175,11 +283,14 @@ def test_plans_have_the_sparsity_asked_for_at_nearly_the_least_loss(tmp_path: Pa
                 assert predicted(levels) <= predicted(other) * 1.05
 
 
-def test_bolder_targets_are_sparser_plans_however_close(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["knapsack", "greedy", "lagrangian"])
+def test_bolder_targets_are_sparser_plans_however_close_and_say_their_gap(tmp_path: Path, name: str) -> None:
     with ground_over(tmp_path, squared) as ground:
-        family = Knapsack().family(ground)
+        family = pickers.get(name)().family(ground)
         totals = [total_sparsity(ground, family.propose(target)) for target in np.linspace(0, 0.9999, 150)]
         assert all(later >= earlier for earlier, later in pairwise(totals))
+        assert family.gap is not None
+        assert 0 <= family.gap < (2 * GAP if name == "knapsack" else 1)
 
 
 def test_a_curve_that_is_not_known_is_measured_over_the_whole_range_first(tmp_path: Path) -> None:

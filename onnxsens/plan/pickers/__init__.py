@@ -11,7 +11,9 @@ pickers: Registry[type[Picker]] = Registry(
     {
         "blend": "onnxsens.plan.pickers.blend:Blend",
         "erk": "onnxsens.plan.pickers.erk:Erk",
+        "greedy": "onnxsens.plan.pickers.greedy:Greedy",
         "knapsack": "onnxsens.plan.pickers.knapsack:Knapsack",
+        "lagrangian": "onnxsens.plan.pickers.lagrangian:Lagrangian",
         "lamp": "onnxsens.plan.pickers.lamp:Lamp",
         "one-tolerance": "onnxsens.plan.pickers.one_tolerance:OneTolerance",
         "sweet-spotter": "onnxsens.plan.pickers.sweet_spotter:SweetSpotterPicker",
@@ -22,4 +24,8 @@ pickers: Registry[type[Picker]] = Registry(
 
 # In the order in which they are asked: the likeliest to win first, since of what is beaten already little is measured;
 # searches so that each finds the points of those before it; baselines last.
+# Greedy and Lagrangian are left out: on the same offers they predict no less loss than the knapsack, to its gap. On six
+# models at 30 to 90 % of plain magnitude their plans were within 3.2 points of its own and lost 0.89 to 1.27 times its
+# hold-out KL, 1.02 times on average and less as often as more: what they win they win by chance, and plans so much
+# alike are told apart last. One tolerance for all weights is there to be compared with.
 MEMBERS = ("knapsack", "sweet-spotter", "top-down", "blend", "uniform", "erk", "lamp")

@@ -73,7 +73,7 @@ def allocate(weights: Sequence[Choices], wanted: int) -> Allocation:
     known = loss_of(weights, picks)
     worthwhile = known * (1 - GAP)
     if relaxed.bound >= worthwhile:
-        return Allocation(picks, known, max(0.0, 1 - relaxed.bound / known) if known else 0.0)
+        return rated(weights, picks, relaxed.bound)
     # A choice that makes even the relaxed problem dearer than a plan that is known is in no better plan.
     offered = [np.flatnonzero(relaxed.bound + reduced(each, relaxed.price) < worthwhile) for each in weights]
     if not all(each.size for each in offered):
@@ -90,8 +90,13 @@ def allocate(weights: Sequence[Choices], wanted: int) -> Allocation:
             picks = min(picks, found, key=lambda each: loss_of(weights, each))
             break
         missing += lacking  # the solver's arithmetic is good to a millionth of all zeros
+    return rated(weights, picks, bound)
+
+
+def rated(weights: Sequence[Choices], picks: Sequence[int], bound: float) -> Allocation:
+    """Picks, their loss, and the gap that a bound leaves: a loss that no picks with as many zeros are below."""
     loss = loss_of(weights, picks)
-    return Allocation(picks, loss, max(0.0, 1 - bound / loss))
+    return Allocation(tuple(picks), loss, max(0.0, 1 - bound / loss) if loss else 0.0)
 
 
 @dataclass(frozen=True)
@@ -113,10 +118,12 @@ def relax(weights: Sequence[Choices], wanted: int) -> Relaxed:
     """Along the convex hulls of all curves, the cheapest zeros first (Sinha & Zoltners, Oper. Res. 27, 1979)."""
     steps = []
     for index, choices in enumerate(weights):
+        slope = 0.0
         for start, stop in pairwise(hull(choices)):
             zeros = int(choices.zeros[stop] - choices.zeros[start])
             loss = float(choices.losses[stop] - choices.losses[start])
-            steps.append((loss / zeros, index, stop, zeros, loss))
+            slope = max(slope, loss / zeros)  # of straight stretches, rounding may put a later one before an earlier
+            steps.append((slope, index, stop, zeros, loss))
     picks = [0] * len(weights)
     lacking = wanted - zeros_of(weights, picks)
     bound = price = 0.0

@@ -1,0 +1,29 @@
+"""`onnxsens targets`."""
+
+from pathlib import Path
+
+import click
+
+from onnxsens.cli.options import PATH
+from onnxsens.cli.shell import Shell, shared
+
+
+@click.command("targets", epilog="Example: onnxsens targets xnnpack models/fashion_cnn.onnx")
+@click.argument("name", required=False)
+@click.argument("model", required=False, type=PATH)
+@shared
+def command(shell: Shell, name: str | None, model: Path | None) -> None:
+    """Show which runtimes gain from zeros, in which weights, patterns and sparsities, and who says so.
+
+    With NAME, one target in detail; with MODEL, also which of its weights are eligible, and why the others are not.
+    """
+    from onnxsens.report import targets as report
+    from onnxsens.targets import look_up, targets
+
+    if name is None:
+        every = [targets.get(known) for known in targets.names()]
+        shell.result(report.overview(every), {"targets": [report.record(target) for target in every]})
+        return
+    target = targets.get(name)
+    assessment = look_up(target, model) if model else None
+    shell.result(report.detail(target, assessment), report.document(target, assessment))
