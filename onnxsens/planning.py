@@ -7,6 +7,7 @@ from onnxsens.engine.carrying import methods_for
 from onnxsens.engine.tensor_file import write_tensors
 from onnxsens.errors import StorageError
 from onnxsens.files import sha256_of
+from onnxsens.limits import allowed_levels, for_target, frozen
 from onnxsens.model import write_model
 from onnxsens.options import Options
 from onnxsens.plan import Goal, Plan, Planner, Task, planned_weights, refuse_undecidable, write_plan, write_up
@@ -64,8 +65,10 @@ def make_plan(
         raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
     if not (folder / STORE_FILE).exists():
         refuse_foreign(folder, results, {}, force=force)
+    options = for_target(options, goal)
     with Workbench(model_path, options, tuple(goal.max_drop), observer, update="reconstruct") as bench:
         refuse_empty_holdout(bench)
+        allowed = allowed_levels(bench, goal)
         refuse_undecidable(bench.metrics, bench.binary, goal, bench.sizes["holdout"], options.holdout)
         store = open_run(bench, folder)
         refuse_foreign(folder, results, store.artefacts(), force=force)
@@ -75,9 +78,20 @@ def make_plan(
         effects = scanner.look_for_effects()
         if not options.exact:
             predict_curves(bench, store, scanner)
-        carrying = carrying_of(bench)
+        idle = [name for name, effect in effects.items() if effect != "effective"]
+        carrying = carrying_of(bench, [*frozen(bench, goal), *idle])
         task = Task(
-            scanner, bench.model, bench.metrics, bench.binary, bench.search_metric, goal, effects, carrying, bench.macs
+            scanner,
+            bench.model,
+            bench.metrics,
+            bench.binary,
+            bench.search_metric,
+            goal,
+            effects,
+            carrying,
+            bench.macs,
+            allowed,
+            options.seed,
         )
         planner = Planner(task, step, resolution)
         if pareto:
@@ -94,11 +108,15 @@ def make_plan(
         return made
 
 
-def carrying_of(bench: Workbench) -> Carrying | None:
-    """How plans are carried out as a whole; None where weights are changed one by one."""
+def carrying_of(bench: Workbench, untouched: Sequence[str]) -> Carrying | None:
+    """How plans are carried out as a whole; None where weights are changed one by one.
+
+    Args:
+        untouched: weights that keep every bit.
+    """
     if bench.way.update == "none" and not bench.way.masks.needs_moments:
         return None
-    return Carrying(bench.carrier, bench.way.masks.name, bench.way.update)
+    return Carrying(bench.carrier, bench.way.masks.name, bench.way.update, tuple(dict.fromkeys(untouched)))
 
 
 def describe(bench: Workbench, store: Store, task: Task, chosen: Chosen, folder: Path) -> Plan:

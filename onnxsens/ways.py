@@ -38,7 +38,9 @@ def choose_way(options: Options, update: str, model: Model, inventory: Inventory
     Raises:
         UsageError: there is no such update; or it is asked for, and the inputs of no weight can be read.
     """
-    if options.technique != AUTO and not isinstance(other := make_technique(options.technique), Sparsity):
+    if options.technique.partition(":")[0] != AUTO and not isinstance(
+        other := make_technique(options.technique), Sparsity
+    ):
         if options.update not in {AUTO, NONE}:
             raise UsageError(f"--update {options.update} is for sparsities, and '{other.name}' is none; leave it out")
         return Way(other, NONE, other)
@@ -53,7 +55,8 @@ def choose_way(options: Options, update: str, model: Model, inventory: Inventory
                 raise UsageError(f"--update {chosen} needs the inputs of weights, and none can be read: {reason}")
             chosen = NONE
     fitted = chosen in FITTED
-    spec = ("obs" if fitted else "magnitude") if options.technique == AUTO else options.technique
+    name, separator, pattern = options.technique.partition(":")
+    spec = f"{'obs' if fitted else 'magnitude'}{separator}{pattern}" if name == AUTO else options.technique
     given = make_sparsity(spec)
     masks = given.updated_by("")
     return Way(masks, chosen, masks.updated_by("obs") if fitted else given)

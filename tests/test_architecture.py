@@ -26,6 +26,7 @@ FLOORS = [
     {"diagnosis", "workbench"},
     {"workforce"},
     {"runs"},
+    {"limits"},
     {"planning"},
     {"api", "forecast"},
     {"__init__"},

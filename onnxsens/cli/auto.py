@@ -10,6 +10,7 @@ from onnxsens.cli.options import (
     data_option,
     engine_options,
     goal_options,
+    limit_options,
     measuring_options,
     model_argument,
     preprocessing_options,
@@ -25,6 +26,7 @@ from onnxsens.cli.shell import Shell, shared
 @data_option(required=True)
 @run_folder_option()
 @goal_options
+@limit_options
 @search_options
 @measuring_options
 @preprocessing_options
@@ -43,6 +45,12 @@ def command(
     macs: float | None,
     pareto: bool,
     confidence: str,
+    target: str | None,
+    minimum: Sequence[str],
+    maximum: Sequence[str],
+    pin: Sequence[str],
+    freeze: Sequence[str],
+    skip: Sequence[str],
     step: float,
     resolution: float,
     force: bool,
@@ -62,7 +70,7 @@ def command(
     from onnxsens.planning import PRUNED_FILE
     from onnxsens.report import documents, terminal
 
-    goal = build_goal(max_drop, sparsity, confidence, size, macs)
+    goal = build_goal(max_drop, sparsity, confidence, size, macs, target, minimum, maximum, pin, freeze, skip)
     settings = build_options(**options)
     if dry_run:
         expected = estimate(model, settings, goal, step=step, resolution=resolution)

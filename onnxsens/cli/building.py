@@ -7,6 +7,7 @@ from onnxsens.cli.options import parse_bytes, parse_confidence, parse_dims
 from onnxsens.errors import UsageError
 from onnxsens.options import Options
 from onnxsens.plan import Goal, parse_limits
+from onnxsens.plan.constraints import parse_constraints
 from onnxsens.scan import Grid, Search, SweetSpotter, TopDown, searches
 
 
@@ -29,11 +30,22 @@ def build_options(
 
 
 def build_goal(
-    max_drop: Sequence[str], sparsity: float | None, confidence: str, size: str | None, macs: float | None
+    max_drop: Sequence[str],
+    sparsity: float | None,
+    confidence: str,
+    size: str | None,
+    macs: float | None,
+    target: str | None,
+    minimum: Sequence[str],
+    maximum: Sequence[str],
+    pin: Sequence[str],
+    freeze: Sequence[str],
+    skip: Sequence[str],
 ) -> Goal:
     """The goal record."""
     nbytes = None if size is None else parse_bytes(size, "--size")
-    return Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence), nbytes, macs)
+    constraints = parse_constraints(minimum, maximum, pin, freeze, skip)
+    return Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence), nbytes, macs, constraints, target)
 
 
 def build_searches(

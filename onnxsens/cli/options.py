@@ -135,6 +135,15 @@ goal_options = stacked(
     ),
 )
 
+limit_options = stacked(
+    click.option("--min", "minimum", multiple=True, metavar="PATTERN=LEVEL", help="Least level. Repeatable."),
+    click.option("--max", "maximum", multiple=True, metavar="PATTERN=LEVEL", help="Most level. Repeatable."),
+    click.option("--pin", multiple=True, metavar="PATTERN=LEVEL", help="The level of weights. Repeatable."),
+    click.option("--freeze", multiple=True, metavar="PATTERN", help="Weights that keep every bit. Repeatable."),
+    click.option("--skip", multiple=True, metavar="WHAT", help="Also: first, last, OPERATOR, '<N' elements; a list."),
+    click.option("--target", metavar="NAME", help="What the model is for; 'onnxsens targets' lists them."),
+)
+
 search_options = stacked(
     click.option(
         "--step", type=float, default=0.05, show_default=True, metavar="X", help="Top-Down's steps, in sparsity."

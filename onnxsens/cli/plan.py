@@ -11,6 +11,7 @@ from onnxsens.cli.options import (
     custom_op_option,
     data_option,
     goal_options,
+    limit_options,
     parse_bytes,
     search_options,
     speed_options,
@@ -23,6 +24,7 @@ from onnxsens.cli.shell import Shell, shared
 @click.option("--model", type=PATH, help="Where the model is now, if it moved.")
 @data_option(required=False)
 @goal_options
+@limit_options
 @search_options
 @speed_options
 @custom_op_option
@@ -38,6 +40,12 @@ def command(
     macs: float | None,
     pareto: bool,
     confidence: str,
+    target: str | None,
+    minimum: Sequence[str],
+    maximum: Sequence[str],
+    pin: Sequence[str],
+    freeze: Sequence[str],
+    skip: Sequence[str],
     step: float,
     resolution: float,
     exact: bool,
@@ -58,7 +66,7 @@ def command(
     from onnxsens.planning import PRUNED_FILE
     from onnxsens.runs import resumed_options
 
-    goal = build_goal(max_drop, sparsity, confidence, size, macs)
+    goal = build_goal(max_drop, sparsity, confidence, size, macs, target, minimum, maximum, pin, freeze, skip)
     path, options = resumed_options(run, model, data, tuple(goal.max_drop), tuple(custom_op_libs))
     memory = None if cache_memory is None else parse_bytes(cache_memory, "--cache-memory")
     options = replace(options, exact=exact or options.exact, jobs=jobs, cache_memory=memory)

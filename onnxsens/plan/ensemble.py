@@ -15,6 +15,7 @@ import numpy as np
 from onnxsens.engine.carrying import Carried
 from onnxsens.plan.boldness import boldest, boldest_losing
 from onnxsens.plan.pickers import MEMBERS, Family, Ground, Levels, pickers, scaled, total_sparsity
+from onnxsens.plan.pickers.allowed import AnyLevel, Within, moved
 from onnxsens.scan import Joint
 from onnxsens.scan.searches import Observed
 from onnxsens.scan.searches.sweet_spotter import knee
@@ -68,6 +69,7 @@ class Ensemble:
 
     Args:
         race: of plans of the same sparsity, measured side by side, the one that loses least first.
+        allowed: levels of weights that may not have any.
         saved: what levels save; the share of zeros, if nothing else. What is called a sparsity here is a share of that.
     """
 
@@ -78,7 +80,9 @@ class Ensemble:
         race: Race,
         members: Sequence[str] = MEMBERS,
         saved: Callable[[Levels], float] | None = None,
+        allowed: AnyLevel | None = None,
     ) -> None:
+        self._allowed = allowed or {}
         self._saved = saved or partial(total_sparsity, ground)
         self._ground = ground
         self._measure = measure
@@ -253,7 +257,8 @@ class Ensemble:
 
     def _family(self, name: str) -> Family:
         if name not in self._families:
-            self._families[name] = pickers.get(name)().family(self._ground)
+            family = pickers.get(name)().family(self._ground)
+            self._families[name] = Within(family, self._allowed) if self._allowed else family
         return self._families[name]
 
     def _drop(self, joint: Joint) -> float:
@@ -278,11 +283,11 @@ class Ensemble:
         low, high = 0.0, 1.0
         for _ in range(40):
             middle = (low + high) / 2
-            if self._saved(scaled(levels, middle)) < sparsity:
+            if self._saved(moved(scaled(levels, middle), self._allowed)) < sparsity:
                 low = middle
             else:
                 high = middle
-        return scaled(levels, high)
+        return moved(scaled(levels, high), self._allowed)
 
 
 def agreement(picks: Mapping[str, Levels], sizes: Mapping[str, int]) -> float | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from onnxsens.errors import UsageError
+from onnxsens.plan.constraints import Constraints
 
 LOOKS = 3  # how often a choice may be checked on the hold-out split
 
@@ -19,6 +20,8 @@ class Goal:
         sparsity: share of zeros over all prunable weights.
         confidence: that a verified limit holds, e.g. 0.95; None takes the point estimate.
         size: bytes that the weights of the file may take, compressed by zlib.
+        constraints: on levels of single weights.
+        target: what the model is for; says which weights, patterns and levels are worth anything.
         macs: multiply-accumulates that may be left, of those that weights make: a share up to 1, else a number.
     """
 
@@ -27,6 +30,8 @@ class Goal:
     confidence: float | None = 0.95
     size: int | None = None
     macs: float | None = None
+    constraints: Constraints = field(default_factory=Constraints)
+    target: str | None = None
 
     def __post_init__(self) -> None:
         kinds = {"--sparsity": self.sparsity, "--size": self.size, "--macs": self.macs}

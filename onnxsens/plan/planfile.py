@@ -68,6 +68,7 @@ class Objective(Record, frozen=True, kw_only=True):
     search_metric: str
     size: Count | None = None
     macs: float | None = None
+    target: str | None = None
 
 
 class Totals(Record, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from onnxsens.arrays import AnyArray, FloatArray
 from onnxsens.engine import DENSE, Effect, Measurement
@@ -12,12 +12,16 @@ from onnxsens.model import Model, Weight, dense_matrix, stored_values
 from onnxsens.plan.budgets import CompressedBytes, Macs, Saving, Zeros
 from onnxsens.plan.climbing import Carrying, Climb
 from onnxsens.plan.ensemble import Accepts, Candidate, Ensemble
+from onnxsens.plan.evolution import Evolution
 from onnxsens.plan.goal import LOOKS, Goal
 from onnxsens.plan.pickers import MEMBERS, Ground, Levels
+from onnxsens.plan.pickers.allowed import Allowed, AnyLevel
 from onnxsens.plan.pickers.sweet_spotter import SweetSpotterPicker
 from onnxsens.plan.racing import race
 from onnxsens.plan.verification import Verdict, judge, predicted_bound
 from onnxsens.scan import Joint, Scanner
+from onnxsens.techniques import Sparsity
+from onnxsens.techniques.patterns import UNSTRUCTURED
 
 TYPICAL_JOINT_RUNS = 50
 LEAST_SHARE = 0.25  # of a limit that is left to the next choice after a failed look
@@ -54,6 +58,8 @@ class Task:
             of what pruning it does.
         carrying: how plans are carried out as a whole, where kept elements are updated.
         macs: per sample, by weight; None where they are not known.
+        allowed: levels that weights may have; any, where it says nothing.
+        seed: of the refinement.
     """
 
     scanner: Scanner
@@ -65,6 +71,8 @@ class Task:
     effects: Mapping[str, Effect]
     carrying: Carrying | None = None
     macs: Mapping[str, int] | None = None
+    allowed: AnyLevel = field(default_factory=dict)
+    seed: int = 0
 
     def matrix(self, weight: Weight) -> FloatArray:
         """A weight's dense values `[out, in]`."""
@@ -72,8 +80,12 @@ class Task:
 
     @property
     def live(self) -> list[Weight]:
-        """The weights that change an output, in graph order."""
-        return [weight for weight in self.scanner.weights if self.effects[weight.name] == "effective"]
+        """The weights that change an output and may be pruned, in graph order."""
+        return [
+            weight
+            for weight in self.scanner.weights
+            if self.effects[weight.name] == "effective" and not self.allowed.get(weight.name, Allowed()).fixed
+        ]
 
 
 def typical_levels(step: float, resolution: float) -> int:
@@ -93,6 +105,12 @@ class Limits:
 
     goals: Mapping[str, float]
     caps: Mapping[str, float]
+
+
+def limited(task: Task) -> AnyLevel:
+    """The limits that are any, of weights that may be pruned."""
+    free = Allowed()
+    return {weight.name: own for weight in task.live if (own := task.allowed.get(weight.name, free)) != free}
 
 
 def saving_of(task: Task) -> Saving:
@@ -128,13 +146,17 @@ class Planner:
 
     def __init__(self, task: Task, step: float, resolution: float, members: Sequence[str] = MEMBERS) -> None:
         self._task = task
+        self._refine = members == MEMBERS
         self._scanner = task.scanner
         live = task.live
         if not live:
+            why = next((each.range.why for each in task.allowed.values() if each.fixed), "")
+            if why:
+                raise GoalError(f"no weight is left that may be pruned, by {why} and the like; allow some")
             raise GoalError("no weight has any effect on the outputs of these samples; use samples of the real task")
         ground = Ground(task.scanner, live, task.matrix, task.search_metric, step, resolution)
         self._saving = saving_of(task)
-        ensemble = Ensemble(ground, self._measure, self._race, members, self._saving.of)
+        ensemble = Ensemble(ground, self._measure, self._race, members, self._saving.of, limited(task))
         self._ensemble: Ensemble | Climb = ensemble
         if task.carrying is not None:
             self._ensemble = Climb(ensemble, task.scanner, task.carrying, task.search_metric)
@@ -159,7 +181,19 @@ class Planner:
                     "no plan gets even a tenth of all weights to zero: the rest has no effect on the outputs and is "
                     "left dense; use samples that reach it, or give --sparsity"
                 )
-        return self._look(candidates, 1, None)
+        return self._look(self._refined(candidates), 1, None)
+
+    def _refined(self, candidates: list[Candidate], accepts: Accepts | None = None) -> list[Candidate]:
+        """With the best one refined on joint runs, where that is worth it."""
+        task = self._task
+        plain = isinstance(task.scanner.technique, Sparsity) and task.scanner.technique.pattern_name == UNSTRUCTURED
+        if not candidates or task.carrying is not None or not plain or len(task.live) < 2 or not self._refine:
+            return candidates
+        evolution = Evolution(
+            task.scanner, tuple(task.live), task.search_metric, self._measure, limited(task), task.seed
+        )
+        better = evolution.refined(candidates[0], accepts)
+        return candidates if better is None else [better, *candidates]
 
     def front(self) -> list[Candidate]:
         """The best plan at each of many sparsities, on samples of the search split."""
@@ -212,7 +246,8 @@ class Planner:
             again = f"choice {look}" if look > 1 else "choice"
             self._scanner.observer.stage(again, self._expected if look == 1 else TYPICAL_JOINT_RUNS)
             push = goal.confidence is not None
-            candidates = self._ensemble.within(self._accepts(limits, look), self._likely_loss(limits), push=push)
+            accepts = self._accepts(limits, look)
+            candidates = self._refined(self._ensemble.within(accepts, self._likely_loss(limits), push=push), accepts)
             if not candidates or candidates[0].sparsity <= self._scanner.sparsity({}):
                 break
             chosen = self._look(candidates, look, verified=False)

@@ -74,6 +74,7 @@ def write_up(
             failure=without_folders(failures[weight.name], task) if weight.name in failures else None,
             sha256=weight.sha256,
             setting=scanner.technique.setting(levels[weight.name]),
+            limited=task.allowed[weight.name].range.why or None if weight.name in task.allowed else None,
             not_updated=carried.why_not.get(weight.name) if carried else None,
         )
         for weight in scanner.weights
@@ -100,6 +101,7 @@ def write_up(
             search_metric=without_folder(task.search_metric),
             size=task.goal.size,
             macs=task.goal.macs,
+            target=task.goal.target,
         ),
         totals=Totals(
             parameters=scanner.inventory.planned_parameters,
