@@ -38,6 +38,7 @@ PLAN_FILE = "plan.json"
 PRUNED_FILE = "pruned.onnx"
 CHANGES_FILE = "changes.safetensors"
 PARETO_FILE = "pareto.json"
+COSTLY = 5e10  # cubes of the columns of all weights, from which carrying a plan out takes minutes
 
 
 def make_plan(
@@ -116,7 +117,9 @@ def carrying_of(bench: Workbench, untouched: Sequence[str]) -> Carrying | None:
     """
     if bench.way.update == "none" and not bench.way.masks.needs_moments:
         return None
-    return Carrying(bench.carrier, bench.way.masks.name, bench.way.update, tuple(dict.fromkeys(untouched)))
+    widths = [weight.matrix_shape[1] for weight in bench.inventory.weights if weight.name not in bench.moments.without]
+    costly = sum(width**3 for width in widths) > COSTLY
+    return Carrying(bench.carrier, bench.way.masks.name, bench.way.update, tuple(dict.fromkeys(untouched)), costly)
 
 
 def describe(bench: Workbench, store: Store, task: Task, chosen: Chosen, folder: Path) -> Plan:

@@ -19,6 +19,7 @@ from onnxsens.engine.runner import ModelRunner
 from onnxsens.engine.tensor_file import read_tensors, write_tensors
 from onnxsens.files import write_atomically
 from onnxsens.model.shifts import Shifts
+from onnxsens.model.storage import compressed_bytes
 from onnxsens.techniques import make_sparsity
 
 KEPT_BYTES = 2**30  # of variants on disk; the oldest go first
@@ -73,6 +74,9 @@ class Carrier(Protocol):
     def carry(self, order: Order) -> Carried:
         """Now, or from what was kept."""
 
+    def compressed(self, name: str) -> dict[str, int]:
+        """Bytes, compressed by zlib, of the weights that a variant changes."""
+
 
 class RunCarrier:
     """In this process, with a run's folder.
@@ -115,6 +119,11 @@ class RunCarrier:
             self._write(*kept)
         self._last = {**dict(list(self._last.items())[-1:]), order.name: kept}
         return kept[0]
+
+    def compressed(self, name: str) -> dict[str, int]:
+        """Bytes, compressed by zlib, of the weights that a variant changes."""
+        weights = {weight.name for weight in self._runner.inventory.weights}
+        return {each: compressed_bytes(array) for each, array in self.values(name).items() if each in weights}
 
     def values(self, name: str) -> Mapping[str, AnyArray]:
         """Stored tensors of a variant and their values.

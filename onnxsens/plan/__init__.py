@@ -3,7 +3,8 @@
 from onnxsens.plan.application import planned_weights
 from onnxsens.plan.goal import Goal, parse_limits
 from onnxsens.plan.planfile import Plan, read_plan, write_plan
-from onnxsens.plan.planner import Chosen, Planner, Task
+from onnxsens.plan.planner import Chosen, Planner
+from onnxsens.plan.task import Task
 from onnxsens.plan.verification import refuse_undecidable
 from onnxsens.plan.write_up import write_up
 

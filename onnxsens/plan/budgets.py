@@ -3,12 +3,13 @@
 Counted, never timed. A budget is met by as many zeros as it takes; pickers share them out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from onnxsens.arrays import AnyArray
 from onnxsens.model import Weight
-from onnxsens.plan.costs import compressed_bytes, remaining_macs
+from onnxsens.model.storage import compressed_bytes
+from onnxsens.plan.costs import remaining_macs
 from onnxsens.scan import Scanner
 from onnxsens.scan.searches import Level
 
@@ -86,9 +87,13 @@ class CompressedBytes:
         """Of what the dense weights take when compressed."""
         return 1 - self.bytes_of(levels) / self.total
 
-    def bytes_of(self, levels: Levels) -> int:
-        """Of all planned weights."""
-        return sum(self._bytes(weight, levels.get(weight.name, 0.0)) for weight in self._scanner.weights)
+    def bytes_of(self, levels: Levels, only: Collection[str] | None = None) -> int:
+        """Of all planned weights, or of some."""
+        return sum(
+            self._bytes(weight, levels.get(weight.name, 0.0))
+            for weight in self._scanner.weights
+            if only is None or weight.name in only
+        )
 
     def price(self, weight: Weight) -> float:
         """Bytes of an element."""

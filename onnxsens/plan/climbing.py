@@ -22,6 +22,7 @@ COMPARED = 2048  # samples on which plans are compared
 START, STRIDE = 0.75, 1 / 16
 COARSE, FINE = 1 / 64, 1 / 128  # a difference in sparsity that no longer matters
 HIGHEST = 0.995
+CORRECTIONS = 4
 KNEE_TARGETS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 
 
@@ -33,12 +34,14 @@ class Carrying:
         technique: what says which elements go.
         method: name of how.
         untouched: weights that keep every bit.
+        costly: whether carrying a plan out takes minutes, so that pickers are compared without it.
     """
 
     carrier: Carrier
     technique: str
     method: str
     untouched: tuple[str, ...] = ()
+    costly: bool = False
 
     def carry(self, levels: Levels, samples: int, method: str = "") -> Carried:
         """A plan, fitted on the last so many samples of the search split."""
@@ -52,14 +55,25 @@ class Climb:
     Args:
         ensemble: proposes levels.
         metric: the one to search by.
+        missing: what a plan that was carried out still has to save, as a share; 0 or less where it saves enough.
     """
 
-    def __init__(self, ensemble: Ensemble, scanner: Scanner, carrying: Carrying, metric: str) -> None:
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        scanner: Scanner,
+        carrying: Carrying,
+        metric: str,
+        missing: Callable[[Candidate], float] = lambda candidate: 0.0,
+    ) -> None:
+        self._missing = missing
         self._ensemble = ensemble
         self._scanner = scanner
         self._carrying = carrying
         self._metric = metric
         self._size = scanner.sizes["search"]
+        # Where it takes minutes, few are tried.
+        self._strides = (2 * STRIDE, 2 * COARSE, COARSE) if carrying.costly else (STRIDE, COARSE, FINE)
         self._from: tuple[str, float, int] | None = None  # picker, sparsity and calibration of the last choice
         self._others: list[Candidate] = []
         self.rebuilds = 0
@@ -68,14 +82,15 @@ class Climb:
         """Each picker's plan at the sparsity that one of them reaches within the limits; the best pushed further."""
         if self._from is None:
             few = self._calibrations[0]
-            start = self._boldest(self._ensemble.first, accepts, few, START, STRIDE, COARSE)
+            wide, coarse, _ = self._strides
+            start = self._boldest(self._ensemble.first, accepts, few, START, wide, coarse)
             if start <= 0:
                 return []
             self._others = self._compared(start, few)
             picker = self._others[0].picker
             self._from = picker, start, self._calibration(picker, start)
         picker, start, samples = self._from
-        reached = self._boldest(picker, accepts, samples, start, COARSE, FINE)
+        reached = self._boldest(picker, accepts, samples, start, *self._strides[1:])
         if reached <= 0:
             return []
         self._from = picker, reached, samples
@@ -89,7 +104,15 @@ class Climb:
             return []
         picker = candidates[0].picker
         samples = self._calibration(picker, sparsity)
-        return [self._finished(picker, sparsity, samples), *candidates[1:]]
+        best = self._finished(picker, sparsity, samples)
+        # What is counted may depend on the values, as compressed bytes do: then a little more is saved, a few times.
+        for _ in range(CORRECTIONS):
+            missing = self._missing(best)
+            if missing <= 0 or self._ensemble.levels_at(picker, min(sparsity + missing, HIGHEST)) is None:
+                break
+            sparsity = min(sparsity + missing, HIGHEST)
+            best = self._finished(picker, sparsity, samples)
+        return [best, *candidates[1:]]
 
     def knee(self) -> list[Candidate]:
         """Candidates at the sparsity where the front, the first picker's plan at each size, has its knee."""
@@ -135,6 +158,8 @@ class Climb:
 
     def _compared(self, sparsity: float, samples: int) -> list[Candidate]:
         """All pickers at a sparsity, the least loss first."""
+        if self._carrying.costly:
+            return self._ensemble.at(sparsity)  # weights one by one, each fitted to the dense model's inputs
         found = []
         for picker in self._ensemble.names:
             levels = self._ensemble.levels_at(picker, sparsity)
@@ -148,6 +173,8 @@ class Climb:
         levels = self._ensemble.levels_at(picker, sparsity)
         assert levels is not None
         sizes = self._calibrations
+        if self._carrying.costly:
+            return sizes[-1]
         unseen = self._size - sizes[-1]
         return min(sizes, key=lambda samples: self._drop(self._measured(levels, samples, most=min(unseen, COMPARED))))
 

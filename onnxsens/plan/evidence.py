@@ -9,7 +9,8 @@ from onnxsens.plan.climbing import orders_of
 from onnxsens.plan.ensemble import Ensemble
 from onnxsens.plan.pickers import Ground
 from onnxsens.plan.planfile import Alternative, Difference
-from onnxsens.plan.planner import Chosen, Task
+from onnxsens.plan.planner import Chosen
+from onnxsens.plan.task import Task
 from onnxsens.plan.verification import bound_and_interval
 from onnxsens.scan import Joint, Scanner
 from onnxsens.usercode import without_folder

@@ -1,25 +1,22 @@
 """From a scan to a plan: choose, look at the hold-out split, tighten and choose again."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from onnxsens.arrays import AnyArray, FloatArray
-from onnxsens.engine import DENSE, Effect, Measurement
+from onnxsens.engine import DENSE, Measurement
 from onnxsens.errors import GoalError
-from onnxsens.metrics import Metric
-from onnxsens.model import Model, Weight, dense_matrix, stored_values
-from onnxsens.plan.budgets import CompressedBytes, Macs, Saving, Zeros
-from onnxsens.plan.climbing import Carrying, Climb
+from onnxsens.plan.budgets import CompressedBytes, Macs
+from onnxsens.plan.climbing import Climb
 from onnxsens.plan.ensemble import Accepts, Candidate, Ensemble
 from onnxsens.plan.evolution import Evolution
-from onnxsens.plan.goal import LOOKS, Goal
+from onnxsens.plan.goal import LOOKS
 from onnxsens.plan.pickers import MEMBERS, Ground, Levels
-from onnxsens.plan.pickers.allowed import Allowed, AnyLevel
 from onnxsens.plan.pickers.sweet_spotter import SweetSpotterPicker
 from onnxsens.plan.racing import race
+from onnxsens.plan.task import Task, limited, saving_of
 from onnxsens.plan.verification import Verdict, judge, predicted_bound
-from onnxsens.scan import Joint, Scanner
+from onnxsens.scan import Joint
 from onnxsens.techniques import Sparsity
 from onnxsens.techniques.patterns import UNSTRUCTURED
 
@@ -46,48 +43,6 @@ class Chosen:
         return self.candidates[0]
 
 
-@dataclass(frozen=True)
-class Task:
-    """What is to be planned, and with what.
-
-    Attributes:
-        metrics: every metric the scanner measures, by spec.
-        binary: those whose per-sample values are 0 or 1.
-        search_metric: the one that tolerances are on.
-        effects: what each weight means to the outputs; one that changes none is left dense, since nothing is known
-            of what pruning it does.
-        carrying: how plans are carried out as a whole, where kept elements are updated.
-        macs: per sample, by weight; None where they are not known.
-        allowed: levels that weights may have; any, where it says nothing.
-        seed: of the refinement.
-    """
-
-    scanner: Scanner
-    model: Model
-    metrics: Mapping[str, Metric]
-    binary: Collection[str]
-    search_metric: str
-    goal: Goal
-    effects: Mapping[str, Effect]
-    carrying: Carrying | None = None
-    macs: Mapping[str, int] | None = None
-    allowed: AnyLevel = field(default_factory=dict)
-    seed: int = 0
-
-    def matrix(self, weight: Weight) -> FloatArray:
-        """A weight's dense values `[out, in]`."""
-        return dense_matrix(self.model, weight)
-
-    @property
-    def live(self) -> list[Weight]:
-        """The weights that change an output and may be pruned, in graph order."""
-        return [
-            weight
-            for weight in self.scanner.weights
-            if self.effects[weight.name] == "effective" and not self.allowed.get(weight.name, Allowed()).fixed
-        ]
-
-
 def typical_levels(step: float, resolution: float) -> int:
     """How many levels the searches ask of a weight on a typical curve: Top-Down stops past the middle."""
     bisections = max(0, math.ceil(math.log2(step / resolution)))
@@ -105,32 +60,6 @@ class Limits:
 
     goals: Mapping[str, float]
     caps: Mapping[str, float]
-
-
-def limited(task: Task) -> AnyLevel:
-    """The limits that are any, of weights that may be pruned."""
-    free = Allowed()
-    return {weight.name: own for weight in task.live if (own := task.allowed.get(weight.name, free)) != free}
-
-
-def saving_of(task: Task) -> Saving:
-    """What the goal counts.
-
-    Raises:
-        GoalError: MACs, and they are not known.
-    """
-    if task.goal.macs is not None:
-        if task.macs is None:
-            raise GoalError("MACs of this model are not known, so it has no budget of them; give --sparsity or --size")
-        return Macs(task.scanner, task.macs)
-    if task.goal.size is not None:
-
-        def stored(weight: Weight, level: float) -> AnyArray:
-            pruned = task.scanner.technique.without_moments().once(task.matrix(weight), level)
-            return stored_values(task.model, weight, pruned)
-
-        return CompressedBytes(task.scanner, stored)
-    return Zeros(task.scanner)
 
 
 class Planner:
@@ -159,7 +88,7 @@ class Planner:
         ensemble = Ensemble(ground, self._measure, self._race, members, self._saving.of, limited(task))
         self._ensemble: Ensemble | Climb = ensemble
         if task.carrying is not None:
-            self._ensemble = Climb(ensemble, task.scanner, task.carrying, task.search_metric)
+            self._ensemble = Climb(ensemble, task.scanner, task.carrying, task.search_metric, self._missing)
         self._expected = len(live) * typical_levels(step, resolution) + TYPICAL_JOINT_RUNS
 
     def choose(self) -> Chosen:
@@ -222,6 +151,18 @@ class Planner:
                 )
             return max(1 - goal.size / self._saving.total, 0.0)
         return None
+
+    def _missing(self, candidate: Candidate) -> float:
+        """What a plan that was carried out has to save besides to keep a budget of bytes, as a share."""
+        carrying, goal = self._task.carrying, self._task.goal
+        if goal.size is None or carrying is None or candidate.carried is None:
+            return 0.0
+        assert isinstance(self._saving, CompressedBytes)
+        changed = carrying.carrier.compressed(candidate.carried.name)
+        others = {weight.name: 0.0 for weight in self._scanner.weights if weight.name not in changed}
+        taken = sum(changed.values()) + self._saving.bytes_of(others, only=others)
+        # A little more than that: values of a sparser plan compress differently again.
+        return 1.1 * (taken - goal.size) / self._saving.total
 
     def _at_share(self, share: float) -> list[Candidate]:
         dense = self._saving.of({})

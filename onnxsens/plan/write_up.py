@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from onnxsens.arrays import AnyArray
+from onnxsens.model.storage import compressed_bytes
 from onnxsens.plan.application import CarriedTensors, PrunedWeights
-from onnxsens.plan.costs import compressed_bytes, remaining_macs
+from onnxsens.plan.costs import remaining_macs
 from onnxsens.plan.ensemble import agreement, searching
 from onnxsens.plan.pickers import Levels
 from onnxsens.plan.planfile import (
@@ -24,7 +25,8 @@ from onnxsens.plan.planfile import (
     SkippedParameters,
     Totals,
 )
-from onnxsens.plan.planner import Chosen, Task
+from onnxsens.plan.planner import Chosen
+from onnxsens.plan.task import Task
 from onnxsens.usercode import without_folder
 
 

@@ -5,7 +5,8 @@ import zlib
 import numpy as np
 import pytest
 
-from onnxsens.plan.costs import compressed_bytes, remaining_macs
+from onnxsens.model.storage import compressed_bytes
+from onnxsens.plan.costs import remaining_macs
 
 
 @pytest.mark.parametrize(
