@@ -24,6 +24,7 @@ from onnxsens.engine import (
 )
 from onnxsens.errors import DataError, ModelError, StorageError, UsageError
 from onnxsens.files import claim
+from onnxsens.iterating import iterate
 from onnxsens.model import load_model, take_inventory, write_model
 from onnxsens.model.interface import feedable
 from onnxsens.options import Options
@@ -172,6 +173,7 @@ def auto(
     resolution: float = RESOLUTION,
     force: bool = False,
     pareto: bool = False,
+    iterative: int | None = None,
 ) -> Plan:
     """Scan, plan, apply and verify; leaves `scan.db`, `plan.json` and `pruned.onnx` in `folder`.
 
@@ -180,10 +182,13 @@ def auto(
     Args:
         force: overwrite a plan or model in `folder` that this run did not write.
         pareto: measure the whole front too, and leave it in `pareto.json`.
+        iterative: steps in which sparsity rises to the goal's, each from the model that the one before left.
 
     Raises:
         OnnxsensError: as its parts do.
     """
+    if iterative is not None:
+        return iterate(model_path, options, folder, goal, iterative, observer, step, resolution, force)
     return make_plan(
         model_path, options, folder, goal, observer, step, resolution, (PLAN_FILE, PRUNED_FILE), force, pareto=pareto
     )

@@ -100,13 +100,18 @@ def make_plan(
             store.put_artefact(PARETO_FILE, sha256_of(folder / PARETO_FILE))
         chosen = planner.choose()
         made = describe(bench, store, task, chosen, folder)
-        write_plan(made, folder / PLAN_FILE)
-        store.put_artefact(PLAN_FILE, sha256_of(folder / PLAN_FILE))
-        if PRUNED_FILE in results:
-            changed = planned_weights(made, folder, bench.model, bench.inventory, by_name=False)
-            write_model(bench.model, changed, folder / PRUNED_FILE)
-            store.put_artefact(PRUNED_FILE, sha256_of(folder / PRUNED_FILE))
+        finish(bench, store, made, folder, results)
         return made
+
+
+def finish(bench: Workbench, store: Store, made: Plan, folder: Path, results: Sequence[str]) -> None:
+    """Leave the plan, and the pruned model where that is wanted."""
+    write_plan(made, folder / PLAN_FILE)
+    store.put_artefact(PLAN_FILE, sha256_of(folder / PLAN_FILE))
+    if PRUNED_FILE in results:
+        changed = planned_weights(made, folder, bench.model, bench.inventory, by_name=False)
+        write_model(bench.model, changed, folder / PRUNED_FILE)
+        store.put_artefact(PRUNED_FILE, sha256_of(folder / PRUNED_FILE))
 
 
 def carrying_of(bench: Workbench, untouched: Sequence[str]) -> Carrying | None:
@@ -139,7 +144,7 @@ def describe(bench: Workbench, store: Store, task: Task, chosen: Chosen, folder:
         updates = updates_compared(
             task, chosen, list(methods_for(bench.way.update, statistics=bool(bench.shifts.statistics)))
         )
-        new = CarriedTensors(bench.inventory, bench.carrier.values(best.carried.name))
+        new = CarriedTensors(bench.inventory, bench.base(best.carried.name))
         write_tensors(folder / CHANGES_FILE, new)
         changes = Changes(file=CHANGES_FILE, sha256=sha256_of(folder / CHANGES_FILE))
         store.put_artefact(CHANGES_FILE, changes.sha256)

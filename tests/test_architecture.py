@@ -28,6 +28,7 @@ FLOORS = [
     {"runs"},
     {"limits"},
     {"planning"},
+    {"iterating"},
     {"api", "forecast"},
     {"__init__"},
     {"cli"},

@@ -33,6 +33,7 @@ from onnxsens.cli.shell import Shell, shared
 @engine_options
 @speed_options
 @click.option("--force", is_flag=True, help="Overwrite a plan or model in RUN that is not part of a run.")
+@click.option("--iterative", type=int, metavar="K", help="Let the sparsity rise in K steps, each scanned anew.")
 @click.option("--dry-run", is_flag=True, help="Say how many evaluations and about how long, and stop.")
 @shared
 def command(
@@ -55,6 +56,7 @@ def command(
     resolution: float,
     force: bool,
     dry_run: bool,
+    iterative: int | None,
     **options: Any,
 ) -> None:
     """Scan MODEL, choose a plan, write the pruned model, and verify the plan on samples it was not made on.
@@ -79,6 +81,15 @@ def command(
     shell.saved = folder
     with Progress(shell) as progress:
         made = auto(
-            model, settings, folder, goal, progress, step=step, resolution=resolution, force=force, pareto=pareto
+            model,
+            settings,
+            folder,
+            goal,
+            progress,
+            step=step,
+            resolution=resolution,
+            force=force,
+            pareto=pareto,
+            iterative=iterative,
         )
     finish_plan(shell, made, folder, [PRUNED_FILE])

@@ -218,7 +218,8 @@ class Plan(Record, frozen=True, kw_only=True):
 
     `update`: what was done to kept elements, on the last `calibration` samples of the search split; with one, the
     changed tensors are in the file `changes`. `updates`: the same levels with milder updates. `baselines`: magnitude
-    pruning by known rules at the same sparsity, nothing updated.
+    pruning by known rules at the same sparsity, nothing updated. `steps`: of iterative pruning, in order;
+    `hurts_after`: after so many of them quality falls for certain, null where it never does.
     """
 
     schema: Literal["onnxsens.plan/1"]
@@ -238,6 +239,8 @@ class Plan(Record, frozen=True, kw_only=True):
     calibration: Count = 0
     changes: Changes | None = None
     updates: list[Alternative] = []
+    steps: list[Alternative] = []
+    hurts_after: Count | None = None
     baselines: list[Alternative] = []
 
 

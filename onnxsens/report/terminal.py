@@ -64,6 +64,7 @@ def compared(made: Plan) -> list[RenderableType]:
     """What else could have been done with the same number of zeros, on the hold-out split."""
     shown: list[RenderableType] = []
     for title, rows in (
+        (steps_title(made), made.steps),
         ("the same levels with other updates, on the hold-out split", made.updates),
         ("magnitude pruning by known rules at this sparsity, nothing updated, on the hold-out split", made.baselines),
     ):
@@ -76,6 +77,14 @@ def compared(made: Plan) -> list[RenderableType]:
             ]
             shown += [table(title, columns, lines), Text()]
     return shown
+
+
+def steps_title(made: Plan) -> str:
+    """What is shown of iterative pruning, and from where on it hurts."""
+    if made.hurts_after is None:
+        return "steps, on the hold-out split; quality falls for certain after none of them"
+    after = f"after step {made.hurts_after}" if made.hurts_after else "from the first step on"
+    return f"steps, on the hold-out split; quality falls for certain {after}"
 
 
 def with_interval(item: Difference | None) -> str:

@@ -119,7 +119,8 @@ def test_twins_of_a_convolutional_net(kind: str, tmp_path: Path) -> None:
 
 
 def plan_of(model: Path, data: Path, folder: Path) -> dict[str, Any]:
-    return document("auto", model, "-d", data, "--sparsity", "0.5", "--metric", "dense-mse", "-o", folder)
+    goal = ("--sparsity", "0.5", "--update", "none")
+    return document("auto", model, "-d", data, *goal, "--metric", "dense-mse", "-o", folder)
 
 
 def test_the_plan_of_a_quantized_net_is_applied_as_zero_points(tmp_path: Path) -> None:

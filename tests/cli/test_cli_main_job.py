@@ -362,14 +362,21 @@ def test_verify_on_other_samples_uses_all_of_them(task: tuple[Path, Path], finis
     assert (verified["split"], verified["samples"]) == ("all", 100)
 
 
-def test_a_plan_can_be_carried_to_a_later_checkpoint_by_name(finished: Path, tmp_path: Path) -> None:
+def test_a_plan_can_be_carried_to_a_later_checkpoint_by_name(
+    task: tuple[Path, Path], finished: Path, tmp_path: Path
+) -> None:
     later = saved(convolutional(seed=9), tmp_path / "later.onnx")
-    refused = onnxsens("apply", later, finished / "plan.json", "-o", tmp_path / "out.onnx")
+    refused = onnxsens("apply", later, finished / "plan.json", "-o", tmp_path / "out.onnx", "--by-name")
+    assert refused.returncode == 3
+    assert "fitted to data" in refused.stderr
+    run = tmp_path / "run"
+    made = document("auto", task[0], "-d", task[1], "--sparsity", "0.4", "--update", "none", "-o", run)
+    refused = onnxsens("apply", later, run / "plan.json", "-o", tmp_path / "out.onnx")
     assert refused.returncode == 3
     assert "the plan is for another model" in refused.stderr
     assert not (tmp_path / "out.onnx").exists()
-    document("apply", later, finished / "plan.json", "-o", tmp_path / "out.onnx", "--by-name")
-    zeros = {weight["name"]: weight["zeros"] for weight in json.loads((finished / "plan.json").read_text())["weights"]}
+    document("apply", later, run / "plan.json", "-o", tmp_path / "out.onnx", "--by-name")
+    zeros = {weight["name"]: weight["zeros"] for weight in made["weights"]}
     after = initializers(tmp_path / "out.onnx")
     assert {name: int((after[name] == 0).sum()) for name in zeros} == zeros
 

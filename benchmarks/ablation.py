@@ -1,0 +1,94 @@
+"""What each part of `reconstruct` is worth: one plan, the knapsack's, carried out by ever better methods.
+
+    python -m benchmarks.ablation fashion_cnn fashion_resnet fashion_vgg
+    python -m benchmarks.ablation fashion_cnn --levels 0.8 --pickers knapsack one-tolerance lamp --samples 512 2048 5000
+
+A column a level: drop of accuracy in points, and KL, on the hold-out split. Nothing is chosen by these figures.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.cases import MODELS, SHIPPED
+from onnxsens.options import Options
+from onnxsens.plan import Goal, Task
+from onnxsens.plan.climbing import Carrying
+from onnxsens.plan.ensemble import Ensemble
+from onnxsens.plan.pickers import Ground, pickers
+from onnxsens.runs import open_run, predict_curves
+from onnxsens.scan import Joint
+from onnxsens.workbench import Workbench
+
+METHODS = {
+    "none": "the picker's levels, nothing updated",
+    "bias": "biases take the means",
+    "obs": "OBS, weight by weight",
+    "refit": "exact refit and bias, weight by weight",
+    "sequential": "in order, from pruned inputs to dense outputs",
+    "reconstruct": "masks by ADMM",
+}
+
+
+def rows_of(
+    name: str, options: Options, levels: Sequence[float], names: Sequence[str], samples: Sequence[int], folder: Path
+) -> Iterator[tuple[str, str, int, float, Joint]]:
+    """Picker, method, calibration size, level, and what was measured."""
+    with Workbench(MODELS / f"{name}.onnx", replace(options, update="reconstruct")) as bench:
+        store = open_run(bench, folder)
+        scanner = bench.scanner(store)
+        effects = scanner.look_for_effects()
+        predict_curves(bench, store, scanner)
+        task = Task(scanner, bench.model, bench.metrics, bench.binary, bench.search_metric, Goal(), effects)
+        ground = Ground(scanner, task.live, task.matrix, task.search_metric, 0.05, 0.01)
+        ensemble = Ensemble(ground, lambda levels, accepts=None, most=None: none(), lambda plans, metric: [], names)
+        for picker in names:
+            for level in levels:
+                chosen = ensemble.levels_at(picker, level)
+                if chosen is None:
+                    continue
+                for method in METHODS:
+                    # Without an update, which elements go is best said by magnitude.
+                    technique = "magnitude" if method in {"none", "bias"} else "obs"
+                    carrying = Carrying(bench.carrier, technique, method)
+                    for count in samples if method == "reconstruct" else samples[:1]:
+                        carried = carrying.carry(chosen, min(count, bench.sizes["search"]))
+                        joint = scanner.joint(chosen, "holdout", scanner.metrics, base=carried.name)
+                        yield picker, method, count, level, joint
+
+
+def none() -> Joint:
+    """Nothing is measured while levels are chosen."""
+    raise AssertionError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """A table a model."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+", choices=[name for name in SHIPPED if name != "jv_gru1_loop"])
+    parser.add_argument("--levels", type=float, nargs="+", default=[0.5, 0.7, 0.8])
+    parser.add_argument("--pickers", nargs="+", default=["knapsack"], choices=pickers.names())
+    parser.add_argument("--samples", type=int, nargs="+", default=[2048])
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="onnxsens-ablation-") as folder:
+        for name in given.models:
+            options = replace(SHIPPED[name], metrics=("accuracy",))
+            cells: dict[tuple[str, str, int], dict[float, str]] = {}
+            own = Path(folder) / name
+            for picker, method, count, level, joint in rows_of(
+                name, options, given.levels, given.pickers, given.samples, own
+            ):
+                found = joint.measurements
+                text = f"{100 * found['accuracy'].drop:.1f}; {found['kl'].drop:.4f}"
+                cells.setdefault((picker, method, count), {})[level] = text
+            print(f"| {name} | samples | " + " | ".join(f"{level:.0%}" for level in given.levels) + " |")
+            print("|---|---|" + "---|" * len(given.levels))
+            for (picker, method, count), row in cells.items():
+                values = " | ".join(row.get(level, "-") for level in given.levels)
+                print(f"| {picker}: {METHODS[method]} | {count} | {values} |")
+
+
+if __name__ == "__main__":
+    main()
