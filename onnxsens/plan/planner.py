@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from onnxsens.engine import DENSE, Measurement
 from onnxsens.errors import GoalError
-from onnxsens.plan.budgets import CompressedBytes, Macs
+from onnxsens.plan.budgets import CompressedBytes, Macs, Zeros
 from onnxsens.plan.climbing import Climb
 from onnxsens.plan.ensemble import Accepts, Candidate, Ensemble
 from onnxsens.plan.evolution import Evolution
@@ -83,8 +83,9 @@ class Planner:
             if why:
                 raise GoalError(f"no weight is left that may be pruned, by {why} and the like; allow some")
             raise GoalError("no weight has any effect on the outputs of these samples; use samples of the real task")
-        ground = Ground(task.scanner, live, task.matrix, task.search_metric, step, resolution)
         self._saving = saving_of(task)
+        prices = {weight.name: max(round(self._saving.price(weight)), 1) for weight in live}
+        ground = Ground(task.scanner, live, task.matrix, task.search_metric, step, resolution, prices)
         ensemble = Ensemble(ground, self._measure, self._race, members, self._saving.of, limited(task))
         self._ensemble: Ensemble | Climb = ensemble
         if task.carrying is not None:
@@ -116,7 +117,8 @@ class Planner:
         """With the best one refined on joint runs, where that is worth it."""
         task = self._task
         plain = isinstance(task.scanner.technique, Sparsity) and task.scanner.technique.pattern_name == UNSTRUCTURED
-        if not candidates or task.carrying is not None or not plain or len(task.live) < 2 or not self._refine:
+        counted = isinstance(self._saving, Zeros)  # switches keep the number of zeros, and nothing else
+        if not (candidates and plain and counted and self._refine) or task.carrying is not None or len(task.live) < 2:
             return candidates
         evolution = Evolution(
             task.scanner, tuple(task.live), task.search_metric, self._measure, limited(task), task.seed

@@ -8,6 +8,7 @@ from onnxsens.plan.planfile import Difference, MetricQuality, Plan, PlannedWeigh
 from onnxsens.report.tables import FOLDED, LEFT, RIGHT, table
 from onnxsens.report.text import count, duration, inert, percent, quality, size
 from onnxsens.results import Applied, Diagnosis, Estimate, Verification
+from onnxsens.targets import targets
 
 
 def plan(made: Plan) -> RenderableType:
@@ -123,6 +124,11 @@ def headline(made: Plan) -> RenderableType:
     ]
     lines += [metric_line(name, item, made.quality.samples) for name, item in made.quality.metrics.items()]
     lines += [f"{inert(name)} could not be measured: {inert(why)}" for name, why in made.quality.failures.items()]
+    if made.objective.target is not None:
+        aim = targets.get(made.objective.target)
+        lines.append(f"target {aim.name}: speed-up {aim.speedup}; {aim.line} ({'; '.join(aim.sources)})")
+    if made.level_kind == "sparsity" and made.totals.zeros:
+        lines.append("to fine-tune it in its framework, hold the zeros of the weights below and let all else go")
     text = Text("\n".join(lines) + "\n")
     if made.quality.verified is None:
         return text + Text("there is no quality goal, so nothing was verified", style="yellow")

@@ -50,12 +50,12 @@ class AdditiveFamily(TargetFamily):
     def _read_curves(self) -> None:
         curves = [curve_of(self._ground, weight) for weight in self._ground.weights]
         pairs = zip(self._ground.weights, curves, strict=True)
-        self._offers = [offer(self._ground, weight, curve) for weight, curve in pairs]
+        self._offers = [priced(self._ground, weight, offer(self._ground, weight, curve)) for weight, curve in pairs]
         self._known: dict[int, tuple[Level, ...]] = {}
 
     def _allocated(self, target: float) -> dict[str, Level]:
         weights = self._ground.weights
-        wanted = round(target * sum(weight.size for weight in weights))
+        wanted = round(target * sum(weight.size * self._ground.price(weight) for weight in weights))
         if wanted not in self._known:
             found = self._rule([choices for _, choices in self._offers], wanted)
             self.gap = max(self.gap or 0.0, found.gap)
@@ -96,6 +96,14 @@ def offer(ground: Ground, weight: Weight, curve: Curve) -> tuple[tuple[Level, ..
     return tuple(levels[int(zeros)] for zeros in zeros_of_each), Choices(zeros_of_each, losses)
 
 
+def priced(
+    ground: Ground, weight: Weight, offered: tuple[tuple[Level, ...], Choices]
+) -> tuple[tuple[Level, ...], Choices]:
+    """The same with what is counted in place of zeros."""
+    levels, choices = offered
+    return levels, Choices(choices.zeros * ground.price(weight), choices.losses)
+
+
 def predicted_offer(ground: Ground, weight: Weight, curve: Curve) -> tuple[tuple[Level, ...], Choices]:
     """The same along a predicted curve, which goes all the way to 1."""
     levels: dict[int, Level] = {weight.zeros: 0.0}
@@ -116,7 +124,8 @@ def trimmed(ground: Ground, levels: Sequence[Level], wanted: int) -> tuple[Level
 
     def enough(share: float) -> bool:
         zeros = (
-            ground.scanner.zeros(weight, level * share) for weight, level in zip(ground.weights, levels, strict=True)
+            ground.scanner.zeros(weight, level * share) * ground.price(weight)
+            for weight, level in zip(ground.weights, levels, strict=True)
         )
         return sum(zeros) >= wanted
 

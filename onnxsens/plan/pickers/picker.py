@@ -5,7 +5,7 @@ Knows curves and weights; no engine, no joint measurement. The ensemble decides 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from onnxsens.arrays import FloatArray
@@ -28,6 +28,7 @@ class Ground:
         matrix: a weight's dense values `[out, in]`.
         metric: the one to search by; larger drop = worse, on any scale.
         step, resolution: of the searches, in sparsity.
+        prices: by weight, where other things than zeros are counted.
     """
 
     scanner: Scanner
@@ -36,6 +37,11 @@ class Ground:
     metric: str
     step: float
     resolution: float
+    prices: Mapping[str, int] = field(default_factory=dict)
+
+    def price(self, weight: Weight) -> int:
+        """What a zero of this weight saves, on the scale of what is counted; 1 where zeros are."""
+        return self.prices.get(weight.name, 1)
 
 
 class Family(ABC):

@@ -101,9 +101,9 @@ class ToleranceFamily(Family):
 
 
 def size_shares(ground: Ground) -> dict[str, float]:
-    """Each weight's elements over the mean of all."""
-    mean = fmean(weight.size for weight in ground.weights)
-    return {weight.name: weight.size / mean for weight in ground.weights}
+    """What there is to save in each weight over the mean of all: its elements, where zeros are counted."""
+    mean = fmean(weight.size * ground.price(weight) for weight in ground.weights)
+    return {weight.name: weight.size * ground.price(weight) / mean for weight in ground.weights}
 
 
 def tolerance_unit(ground: Ground, shares: Mapping[str, float]) -> float:
