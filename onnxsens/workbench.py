@@ -58,6 +58,7 @@ class Workbench:
         whole: take all samples as one, with nothing held out.
         routes: where the evaluator keeps how it runs what; the run's store, once there is one, where none is given.
         update: what the options' `auto` means here.
+        lanes: batches to run side by side, as another process chose; found out without.
         moments_at: a run folder with moments of inputs, where another process keeps them.
 
     Raises:
@@ -76,11 +77,13 @@ class Workbench:
         routes: Routes | None = None,
         update: str = "none",
         moments_at: Path | None = None,
+        lanes: int | None = None,
     ) -> None:
         self.goal_metrics = goal_metrics
         self.routes: Routes = routes or RunRoutes()
         self._spill: Path | None = None
         self._moments_at = moments_at
+        self._lanes = lanes
         self.observer: Observer = observer or Nobody()
         self.closing = ExitStack()
         self.given: dict[str, Mapping[str, AnyArray]] = {}
@@ -230,9 +233,9 @@ class Workbench:
         batches = self.runner.run(self.runner.session({}), chosen)
         started = time.perf_counter()
         first = next(batches)
-        lanes = self.runner.lanes_for(time.perf_counter() - started)
+        lanes = self._lanes or self.runner.lanes_for(time.perf_counter() - started)
         found = [first, *batches]
-        self.runner.run_side_by_side(lanes)
+        self.runner.run_side_by_side(min(lanes, self.recipe.threads))
         return found
 
     def _telling_samples(self) -> IntArray:

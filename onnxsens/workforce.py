@@ -37,7 +37,13 @@ def hire(bench: Workbench, routes: Routes, work_seconds: float) -> Crew | None:
         jobs=1,
     )
     own = replace(own, technique=bench.technique.name, update="none")
-    arguments = (str(bench.model.path.resolve()), own, tuple(bench.goal_metrics), bench.moments_folder)
+    arguments = (
+        str(bench.model.path.resolve()),
+        own,
+        tuple(bench.goal_metrics),
+        bench.moments_folder,
+        bench.runner.lanes.count,
+    )
     crew = Workers(measuring, arguments, count, routes, partial(hear, bench.observer))
     bench.closing.callback(crew.close)
     return crew
@@ -80,12 +86,13 @@ def measuring(
     options: Options,
     goal_metrics: tuple[str, ...],
     moments_at: Path | None,
+    lanes: int,
     *,
     routes: Routes,
     say: Callable[[str], None],
 ) -> Evaluator:
     """What a worker answers with: the evaluator of a workbench of its own."""
     observer = Reporting(say)
-    bench = Workbench(Path(model), options, goal_metrics, observer, routes=routes, moments_at=moments_at)
+    bench = Workbench(Path(model), options, goal_metrics, observer, routes=routes, moments_at=moments_at, lanes=lanes)
     observer.opening = False
     return bench.evaluator

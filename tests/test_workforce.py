@@ -35,7 +35,7 @@ def test_of_a_worker_only_what_the_first_process_could_not_know_is_told(tmp_path
     def say(text: str) -> None:
         hear(observer, text)
 
-    evaluator: Any = measuring(str(model), options, (), None, routes=KeptRoutes(), say=say)
+    evaluator: Any = measuring(str(model), options, (), None, 1, routes=KeptRoutes(), say=say)
     assert observer.notes == []  # opening it ran out of memory, there as here
     evaluator._runner.fitting.most = 3  # as if memory had been there, and others had taken it since
     [asked] = levels_of("last", (0, 30), ("dense-mse",), (0.5,))

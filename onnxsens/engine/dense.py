@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Protocol
 
 from onnxsens.arrays import IntArray
@@ -65,7 +66,6 @@ class DenseByBatch:
         self._shelf = shelf
         self._kept: dict[BatchKey, Outputs] = {}
         self._opening: list[float] = []
-        self._running: dict[int, list[float]] = {}
 
     def outputs(self, split: SplitName, start: int, stop: int) -> Outputs:
         """Batches that were not run before are run now."""
@@ -88,19 +88,13 @@ class DenseByBatch:
             return
         session = self._session()
 
-        def job(batch: BatchKey) -> Callable[[], tuple[Outputs, float]]:
+        def job(batch: BatchKey) -> Callable[[], Outputs]:
             split, start, stop = batch
-            run = self._runner.job(session, self._measures.indices[split][start:stop], self._measures.read)
+            return self._runner.job(session, self._measures.indices[split][start:stop], self._measures.read)
 
-            def timed() -> tuple[Outputs, float]:
-                began = time.perf_counter()
-                return run(), time.perf_counter() - began
-
-            return timed
-
-        for batch, (outputs, seconds) in zip(keys, self._runner.lanes.results(map(job, keys)), strict=True):
-            self._kept[batch] = outputs
-            self._running.setdefault(batch[2] - batch[1], []).append(seconds)
+        with closing(self._runner.lanes.results(map(job, keys))) as found:
+            for batch, outputs in zip(keys, found, strict=True):
+                self._kept[batch] = outputs
 
     @property
     def readable(self) -> tuple[str, ...]:
@@ -117,7 +111,10 @@ class DenseByBatch:
         return session
 
     def trial(self, batch: BatchKey) -> Trial:
-        """What a session of the whole model and a batch of that length take, from the runs so far."""
+        """What a session of the whole model and a batch take, the batch alone, as all that it is compared with."""
         self.batch(batch)
-        _, start, stop = batch
-        return Trial(opening=min(self._opening), running=min(self._running[stop - start]))
+        split, start, stop = batch
+        run = self._runner.job(self._session(), self._measures.indices[split][start:stop], self._measures.read)
+        began = time.perf_counter()
+        run()
+        return Trial(opening=min(self._opening), running=time.perf_counter() - began)

@@ -1,6 +1,7 @@
 """Runs what is downstream of one weight: by which route, on which chunks of the samples, batch by batch."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -100,9 +101,10 @@ class Downstream:
             SmallerBatchError: batches are to be smaller.
         """
         jobs = (self._job(weight, way, values, variant, batch) for batch in batches)
-        for batch, (outputs, made) in zip(batches, self._runner.lanes.results(jobs), strict=True):
-            self._frontiers.keep(made, batch)
-            yield outputs
+        with closing(self._runner.lanes.results(jobs)) as found:
+            for batch, (outputs, made) in zip(batches, found, strict=True):
+                self._frontiers.keep(made, batch)
+                yield outputs
 
     def _job(
         self, weight: str, way: Way, values: AnyArray, variant: Hashable, batch: BatchKey

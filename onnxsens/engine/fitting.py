@@ -45,12 +45,16 @@ class Fitting:
 
     Attributes:
         most: samples of one run from here on.
+        side_by_side: batches that are run at once; whoever runs them sets it.
+        alone: told to go over to one at a time, before batches are made smaller.
     """
 
     def __init__(self, most: int, *, fixed: bool, say: Callable[[str], None]) -> None:
         self.most = most
         self._fixed = fixed
         self._say = say
+        self.side_by_side = 1
+        self.alone: Callable[[], None] = lambda: None
 
     @contextmanager
     def room(self, samples: int) -> Iterator[None]:
@@ -63,6 +67,10 @@ class Fitting:
         try:
             yield
         except OutOfMemoryError as error:
+            if self.side_by_side > 1:
+                # First of all one at a time: it changes nothing that is measured. Not from here, which may be a lane.
+                text = f"out of memory with {self.side_by_side} batches side by side; from here on one is run at a time"
+                raise SmallerBatchError(text) from error
             if self._fixed or samples == 1:
                 raise
             self.most = min(self.most, (samples + 1) // 2)
@@ -72,6 +80,12 @@ class Fitting:
             )
             self._say(text)
             raise SmallerBatchError(text) from error
+
+    def settle(self) -> None:
+        """After a `SmallerBatchError`, when nothing runs any more: one batch at a time, where there were several."""
+        if self.side_by_side > 1:
+            self._say(f"out of memory with {self.side_by_side} batches side by side; from here on one is run at a time")
+            self.alone()
 
     def fitted(self, work: Callable[[], T], relieve: Callable[[], None] = lambda: None) -> T:
         """What `work` gives; it is begun again for as long as it fits into smaller batches only.
@@ -85,4 +99,5 @@ class Fitting:
             except SmallerBatchError:
                 pass
             # Outside of the block: in it, the error keeps what the failed run had allocated.
+            self.settle()
             relieve()

@@ -7,7 +7,7 @@ would be taken for nothing.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -19,7 +19,9 @@ MOST_LANES = 8  # a measurement's first block is 8 batches
 
 def lanes_for(threads: int, seconds: float) -> int:
     """How many batches to run at once, where one takes so long on all threads."""
-    return min(threads, MOST_LANES) if seconds < QUICK else 1
+    if seconds >= QUICK:
+        return 1
+    return threads // -(-threads // MOST_LANES)  # the same number of threads for each, and as few idle as can be
 
 
 class Lanes:
@@ -35,7 +37,7 @@ class Lanes:
             self._pool.shutdown()
             self._pool = None
 
-    def results(self, jobs: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+    def results(self, jobs: Iterable[Callable[[], Result]]) -> Generator[Result, None, None]:
         """Of each job, in order. Nothing is at work any more when this ends, be it by an error."""
         if self.count == 1:
             for job in jobs:
@@ -48,12 +50,19 @@ class Lanes:
             for job in jobs:
                 running.append(self._pool.submit(job))
                 if len(running) > self.count:  # the next job is ready before one of these ends
-                    yield running.popleft().result()
+                    yield first_of(running)
             while running:
-                yield running.popleft().result()
+                yield first_of(running)
         finally:
             for future in running:
                 future.cancel()
             for future in running:
                 if not future.cancelled():
                     future.exception()
+
+
+def first_of(running: "deque[Future[Result]]") -> Result:
+    """The oldest result. It is waited for as one of those at work: whoever is interrupted here waits for it again."""
+    found = running[0].result()
+    running.popleft()
+    return found

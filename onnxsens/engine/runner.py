@@ -6,7 +6,7 @@ One session a variant. Comparing outputs is somebody else's business.
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from onnxsens.arrays import AnyArray, IntArray, TensorSpec
@@ -84,6 +84,7 @@ class ModelRunner:
             self._note(f"the data replaces the stored value of '{name}'")
         size = dataset.run_size
         self.fitting = Fitting(size or recipe.batch_size, fixed=size is not None, say=self._note)
+        self.fitting.alone = partial(self.run_side_by_side, 1)
         self.provider = provider
         self.libraries = tuple(libraries)
         self._folder = tempfile.TemporaryDirectory(prefix="onnxsens-")
@@ -113,11 +114,12 @@ class ModelRunner:
         """Run so many batches at once; sessions that are opened from here on share out the threads."""
         self.lanes.close()
         self.lanes = Lanes(batches)
+        self.fitting.side_by_side = batches
 
     @property
     def session_recipe(self) -> Recipe:
         """The recipe, with the threads of one session."""
-        return replace(self.recipe, threads=self.recipe.threads // self.lanes.count)
+        return replace(self.recipe, threads=max(self.recipe.threads // self.lanes.count, 1))
 
     @property
     def copy(self) -> WorkingCopy:
@@ -179,7 +181,7 @@ class ModelRunner:
                 # As it is saved it could not be fed or loaded; so it goes through a working copy of its own.
                 saved = load_model(path)
                 other = ModelRunner(
-                    saved, take_inventory(saved), self.dataset, self.provider, self.recipe, self.libraries
+                    saved, take_inventory(saved), self.dataset, self.provider, self.session_recipe, self.libraries
                 )
                 other.fitting = self.fitting
                 try:
@@ -187,7 +189,7 @@ class ModelRunner:
                 finally:
                     other.close()
             else:
-                session = open_session(path, self.model, self.provider, self.recipe, libraries=self.libraries)
+                session = open_session(path, self.model, self.provider, self.session_recipe, libraries=self.libraries)
                 yield from self._runs(session, session.readable, indices)
 
     def _working_copy(self, name: str) -> WorkingCopy:

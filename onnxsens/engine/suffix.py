@@ -138,6 +138,7 @@ class SuffixEvaluator:
 
     def _start_again(self) -> None:
         """Let go of all that is held, since memory ran out: batches are others from here on."""
+        self._runner.fitting.settle()
         self._rest_joint()
         self._shelf.clear()
         self._place.rest()

@@ -13,6 +13,8 @@ from engines import evaluator_over, levels_of
 from networks import convolutional, noisy
 
 from onnxsens.engine.lanes import MOST_LANES, QUICK, Lanes, lanes_for
+from onnxsens.engine.sessions import Session
+from onnxsens.errors import OutOfMemoryError
 
 
 class Counting:
@@ -100,3 +102,42 @@ def test_a_model_that_draws_random_numbers_runs_one_batch_after_the_other(tmp_pa
         assert bench.runner.random is not None
         assert bench.runner.lanes_for(0.0) == 1
         assert bench.runner.lanes.count == 1
+
+
+@pytest.mark.parametrize("engine", ["reference", "chosen"])
+def test_memory_that_runs_out_side_by_side_first_means_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """Also for a model that fixes its batch, whose points would fail otherwise."""
+    running: list[int] = []
+    overlapped = threading.Event()
+    plain = Session.run
+
+    def crowded(self: Session, *arguments: object) -> object:
+        running.append(1)
+        try:
+            if len(running) > 1:
+                overlapped.set()
+                raise OutOfMemoryError("no room for two")
+            time.sleep(0.01)
+            return plain(self, *arguments)
+        finally:
+            running.pop()
+
+    proto = convolutional()
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    with bench_of(proto, tmp_path, (2, 8, 8), threads=2) as bench, evaluator_over(bench, engine) as evaluator:
+        bench.runner.run_side_by_side(2)
+        monkeypatch.setattr(Session, "run", crowded)
+        weight = bench.inventory.weights[0].name
+        answers = list(evaluator.answers(levels_of(weight, (0, 16), tuple(bench.metrics))))
+        assert overlapped.is_set()
+        assert bench.runner.lanes.count == 1
+        assert not any(answer.failures for answer in answers)
+
+
+@pytest.mark.parametrize("threads", range(1, 40))
+def test_no_thread_is_left_idle_that_need_not_be(threads: int) -> None:
+    lanes = lanes_for(threads, 0.0)
+    assert 1 <= lanes <= MOST_LANES
+    assert threads - lanes * (threads // lanes) < threads // lanes + 1
