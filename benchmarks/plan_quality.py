@@ -50,11 +50,13 @@ class Row:
     seconds: float
 
 
-def rows_of(name: str, options: Options, levels: Sequence[float], folder: Path) -> Iterator[Row]:
+def rows_of(
+    name: str, options: Options, levels: Sequence[float], folder: Path, updates: Sequence[str]
+) -> Iterator[Row]:
     """Every method at every level."""
     yield from rules(name, options, levels, folder / "rules")
-    for update, label in OURS.items():
-        own = replace(options, update=update)
+    for update in updates:
+        own, label = replace(options, update=update), OURS[update]
         for level in levels:
             started = time.perf_counter()
             made = make_plan(
@@ -158,6 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--levels", type=float, nargs="+", default=list(LEVELS))
     parser.add_argument("--splits", type=int, default=1, help="seeds 0, 1, ... of the split")
     parser.add_argument("--limit", type=float, help="also the sparsity reached at this verified drop in accuracy")
+    parser.add_argument("--updates", nargs="+", choices=list(OURS), default=list(OURS), help="of our own plans")
     parser.add_argument("--rows", type=Path, help="a file for all rows, JSON lines")
     given = parser.parse_args(arguments)
     rows: list[Row] = []
@@ -168,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 options = replace(SHIPPED[name], seed=seed, metrics=("accuracy",))
                 own = Path(folder) / f"{name}-{seed}"
                 own.mkdir()
-                for row in rows_of(name, options, given.levels, own):
+                for row in rows_of(name, options, given.levels, own, given.updates):
                     rows.append(row)
                     if given.rows:
                         with given.rows.open("a") as file:
