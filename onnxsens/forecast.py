@@ -15,6 +15,10 @@ from onnxsens.workbench import Workbench
 # What `auto` took on the models that ship with this.
 QUICK_LEVELS = 6  # of a weight whose curve is predicted
 WHOLE_RUNS = 8  # joint runs that went to the end of a split, the dense ones among them
+REBUILDS = 20  # plans that are carried out, those that it is compared with among them
+REBUILT_ON = 1024  # samples, on average; each runs in the dense and in the pruned model
+FIT_OPERATIONS = 20  # for each cube of a weight's width: factorisations of the search for a mask
+OPERATIONS_A_SECOND = 3e10
 DOWNSTREAM = 0.5  # of a run, that is left below the typical weight
 
 
@@ -39,7 +43,8 @@ def estimate(
         weights: of a scan alone: patterns of the names of the only ones to scan.
     """
     TopDown(step, resolution)  # refuses what makes no sense
-    with Workbench(model_path, options, tuple(goal.max_drop) if goal else ()) as bench:
+    way = "reconstruct" if goal else "none"
+    with Workbench(model_path, options, tuple(goal.max_drop) if goal else (), update=way) as bench:
         count = len(chosen_weights(bench.inventory, weights))
         search = bench.sizes["search"]
         samples = min(options.scan_samples, search)
@@ -52,4 +57,8 @@ def estimate(
             samples = samples if options.exact else min(FIRST_BLOCK, samples)
         points = count * levels
         taken = points * samples * DOWNSTREAM + (joint_runs - whole) * min(FIRST_BLOCK, search) + whole * search
-        return Estimate(count, points, joint_runs, taken * bench.seconds_per_sample)
+        rebuilds = REBUILDS if goal and bench.way.update != "none" else 0
+        taken += rebuilds * 2 * min(REBUILT_ON, search)
+        cubes = sum(weight.matrix_shape[1] ** 3 for weight in bench.inventory.weights)
+        seconds = taken * bench.seconds_per_sample + rebuilds * FIT_OPERATIONS * cubes / OPERATIONS_A_SECOND
+        return Estimate(count, points, joint_runs + rebuilds, seconds)

@@ -80,6 +80,7 @@ def sweep(case: Case, scratch: Path, tell: Callable[[str], None]) -> Row:
         provider="cpu",
         threads=1,
         batch_size=2,
+        update="none",  # what the oracle knows is zeros
     )
     run = scratch / "run"
     scan = stage("scanned", lambda: scanned(model, options, run, row))
