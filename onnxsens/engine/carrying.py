@@ -179,10 +179,11 @@ class RunCarrier:
     def _make_room(self, nbytes: int, name: str) -> None:
         """Remove the oldest, so that what is kept stays within its budget; it can be made again."""
         assert self._folder is not None
-        files = sorted(self._folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+        others = [path for path in self._folder.glob("*.safetensors") if path.stem != name]
+        files = sorted(others, key=lambda path: path.stat().st_mtime_ns)
         total = sum(path.stat().st_size for path in files) + nbytes
         for path in files:
-            if total <= KEPT_BYTES or path.stem == name:
+            if total <= KEPT_BYTES:
                 break
             total -= path.stat().st_size
             path.with_suffix(".json").unlink(missing_ok=True)

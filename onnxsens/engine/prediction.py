@@ -89,7 +89,12 @@ def predict_from(
         if isinstance(gram, str):
             yield Unpredicted(name, gram)
             continue
-        dense = dense_matrix(runner.model, runner.inventory.weight(name))
+        weight = runner.inventory.weight(name)
+        refused = technique.refuses(weight.matrix_shape, weight.channels)
+        if refused:
+            yield Unpredicted(name, f"it stays dense: {refused}")
+            continue
+        dense = dense_matrix(runner.model, weight)
         with threads_for(dense.shape[1]):
             prepared = technique.prepare(dense, gram.moments() if technique.needs_moments else None)
             errors = relative_errors(gram, dense, prepared, levels)
@@ -98,5 +103,5 @@ def predict_from(
         elif not np.isfinite(errors).all():
             yield Unpredicted(name, "its output is too large for an error of it")
         else:
-            steps = tuple(technique.steps(runner.inventory.weight(name).matrix_shape, level) for level in levels)
+            steps = tuple(technique.steps(weight.matrix_shape, level) for level in levels)
             yield Prediction(name, technique.name, tuple(levels), steps, tuple(errors.tolist()), gram.taken)

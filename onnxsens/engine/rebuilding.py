@@ -195,6 +195,8 @@ class _Rebuilding:
             centred = moments.centred()
             rows = centred.blocks(fit.values)
             mean = np.einsum("gri,gi->gr", rows, moments.mean).reshape(-1)
+            if statistics.bias:
+                mean += self._values.get(statistics.bias, array(statistics.bias)).astype(np.float64)
             variance = np.einsum("gri,gri->gr", rows @ centred.inputs, rows).reshape(-1)
             changed[statistics.mean] = mean.astype(array(statistics.mean).dtype)
             changed[statistics.variance] = np.maximum(variance, 0).astype(array(statistics.variance).dtype)

@@ -26,7 +26,7 @@ def write_tensors(path: Path, tensors: Mapping[str, AnyArray]) -> None:
     """Complete or not at all; the same tensors give the same bytes."""
     plain, others = {}, {}
     for name, values in sorted(tensors.items()):
-        ordered = np.ascontiguousarray(values)
+        ordered = np.ascontiguousarray(values).reshape(values.shape)  # which makes one axis of none
         if values.dtype.name in PLAIN:
             plain[name] = ordered
         else:

@@ -128,9 +128,15 @@ class Walk:
         self.pruned.values |= changed
 
     def reaches(self, names: Collection[str]) -> bool:
-        """Whether tensors depend on no undecided weight."""
+        """Whether tensors depend on samples and on no undecided weight."""
+        if not all(self._wiring.is_input(name) or self._varies(name) for name in names):
+            return False
         open_nodes = self._wiring.reached_by(frozenset(self._undecided))
         return not any(self._wiring.made_at(name) in open_nodes for name in names)
+
+    def _varies(self, name: str) -> bool:
+        number = self._wiring.made_at(name)
+        return number >= 0 and self._wiring.varies(number)
 
     def go_to(self, names: Collection[str]) -> None:
         """Run both as far as these tensors need, which depend on no undecided weight."""

@@ -4,6 +4,7 @@ A pruned weight loses some of its output's mean. Where the graph has a bias ther
 node more: the file differs in values only. Works on the normal form.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -50,10 +51,15 @@ class Shift:
 
 @dataclass(frozen=True)
 class Statistics:
-    """The mean and the variance of a BatchNormalization that takes a weight's output and nothing else: stored names."""
+    """The mean and the variance of a BatchNormalization that takes a weight's output and nothing else: stored names.
+
+    Attributes:
+        bias: what the weight's operator adds before that; empty for nothing.
+    """
 
     mean: str
     variance: str
+    bias: str = ""
 
 
 class Shifts:
@@ -102,6 +108,8 @@ class Shifts:
             if node.op_type == "Constant" and not node.domain and node.output:
                 tensors.update((node.output[0], each.t) for each in node.attribute if each.HasField("t"))
         found = {name: inventory.normal.of(tensor) for name, tensor in tensors.items() if tensor.doc_string}
+        # What a function holds is there once for each call of it.
+        times = Counter(stored.name for stored in found.values())
         bodies = {name for graph in graphs(self._graph) if graph is not self._graph for name in names_of(graph)}
         return {
             name: stored
@@ -110,6 +118,7 @@ class Shifts:
             and stored.name in model.stored
             and stored.tensor.data_type in FLOATS
             and stored.indices is None
+            and times[stored.name] == 1
             and name not in bodies
         }
 
@@ -122,6 +131,8 @@ class Shifts:
         if kind in {"Conv", "ConvTranspose", "Gemm", "FusedConv", "FusedGemm"}:
             stored = self._alone(node, BIAS)
             scaled = any(each.name == "beta" and value_of(each) != 1 for each in node.attribute)
+            if "Gemm" in kind and (weight.consumers[0].slot.index != 1 or not along_last_axis(stored, rows)):
+                stored = None
             if stored is not None and prod(stored.shape) == rows and not scaled:
                 return Shift(stored.name, 1, np.arange(rows))
             if len(node.input) > BIAS and node.input[BIAS]:
@@ -134,7 +145,8 @@ class Shifts:
     def _alone(self, node: onnx.NodeProto, index: int) -> Stored | None:
         """A stored input of a node that nothing else reads."""
         name = node.input[index] if len(node.input) > index else ""
-        return self._stored.get(name) if len(self._readers.get(name, [])) == 1 else None
+        alone = len(self._readers.get(name, [])) == 1 and name not in self._outputs
+        return self._stored.get(name) if alone else None
 
     def _next(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
         """The only node that reads the output."""
@@ -160,7 +172,10 @@ class Shifts:
         mean, variance = self._alone(after, MEAN), self._alone(after, VARIANCE)
         if mean is None or variance is None or {mean.shape, variance.shape} != {(weight.layout.rows,)}:
             return None
-        return Statistics(mean.name, variance.name)
+        if len(node.input) <= BIAS or not node.input[BIAS]:
+            return Statistics(mean.name, variance.name)
+        bias = self._stored.get(node.input[BIAS])
+        return None if bias is None else Statistics(mean.name, variance.name, bias.name)
 
     def _recurrent(self, node: onnx.NodeProto, weight: Weight) -> Shift | None:
         """Of `[directions, 2 * gates * hidden]`, the first half is added to what W makes, the second to R's."""
@@ -175,6 +190,11 @@ class Shifts:
             return None
         numbers = np.arange(prod(stored.shape)).reshape(stored.shape[0], 2, -1)
         return Shift(stored.name, 1, numbers[:, index - 1].reshape(-1))
+
+
+def along_last_axis(stored: Stored | None, rows: int) -> bool:
+    """Whether what is added to a matrix has one element for each of its columns."""
+    return stored is not None and stored.shape[-1:] in {(), (rows,)}
 
 
 def names_of(graph: onnx.GraphProto) -> set[str]:

@@ -34,9 +34,10 @@ class RoundedWeight:
         bits = bits_at(level)
         if bits == WHOLE:
             return self.dense.copy(order="K")
-        steps = np.float32(2 ** (bits - 1) - 1)  # to each side of 0
-        scale = np.where(self.largest > 0, self.largest / steps, np.float32(1))
-        rounded: FloatArray = np.rint(self.dense / scale) * scale + np.float32(0)
+        steps = 2 ** (bits - 1) - 1  # to each side of 0
+        # In float64: in float32 the largest would not come out as it went in, and a tiny one's scale would be 0.
+        scale = np.where(self.largest > 0, self.largest.astype(np.float64) / steps, 1.0)
+        rounded: FloatArray = (np.rint(self.dense / scale) * scale).astype(np.float32) + np.float32(0)
         return rounded
 
 
