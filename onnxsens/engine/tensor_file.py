@@ -24,7 +24,8 @@ AS_BYTES = "as_bytes"
 
 def write_tensors(path: Path, tensors: Mapping[str, AnyArray]) -> None:
     """Complete or not at all; the same tensors give the same bytes."""
-    plain, others = {}, {}
+    plain: dict[str, AnyArray] = {}
+    others: dict[str, dict[str, object]] = {}
     for name, values in sorted(tensors.items()):
         ordered = np.ascontiguousarray(values).reshape(values.shape)  # which makes one axis of none
         if values.dtype.name in PLAIN:

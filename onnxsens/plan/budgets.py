@@ -95,6 +95,10 @@ class CompressedBytes:
             if only is None or weight.name in only
         )
 
+    def exactly(self, levels: Levels) -> int:
+        """Of all planned weights, each compressed at its very level."""
+        return sum(self._at(weight, levels.get(weight.name, 0.0)) for weight in self._scanner.weights)
+
     def price(self, weight: Weight) -> float:
         """Bytes of an element."""
         return float(self._stored(weight, 0.0).itemsize)

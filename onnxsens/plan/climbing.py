@@ -108,9 +108,9 @@ class Climb:
         # What is counted may depend on the values, as compressed bytes do: then a little more is saved, a few times.
         for _ in range(CORRECTIONS):
             missing = self._missing(best)
-            if missing <= 0 or self._ensemble.levels_at(picker, min(sparsity + missing, HIGHEST)) is None:
+            if missing <= 0 or self._ensemble.levels_at(picker, sparsity + missing) is None:
                 break
-            sparsity = min(sparsity + missing, HIGHEST)
+            sparsity += missing
             best = self._finished(picker, sparsity, samples)
         return [best, *candidates[1:]]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from onnxsens.engine import DENSE, Measurement
 from onnxsens.errors import GoalError
 from onnxsens.plan.budgets import CompressedBytes, Macs, Zeros
-from onnxsens.plan.climbing import Climb
+from onnxsens.plan.climbing import CORRECTIONS, Climb
 from onnxsens.plan.ensemble import Accepts, Candidate, Ensemble
 from onnxsens.plan.evolution import Evolution
 from onnxsens.plan.goal import LOOKS
@@ -155,16 +155,40 @@ class Planner:
         return None
 
     def _missing(self, candidate: Candidate) -> float:
-        """What a plan that was carried out has to save besides to keep a budget of bytes, as a share."""
-        carrying, goal = self._task.carrying, self._task.goal
-        if goal.size is None or carrying is None or candidate.carried is None:
+        """What a plan has to save besides to keep a budget of bytes, as a share; 0 or less where it keeps it."""
+        goal = self._task.goal
+        if goal.size is None:
             return 0.0
         assert isinstance(self._saving, CompressedBytes)
-        changed = carrying.carrier.compressed(candidate.carried.name)
-        others = {weight.name: 0.0 for weight in self._scanner.weights if weight.name not in changed}
-        taken = sum(changed.values()) + self._saving.bytes_of(others, only=others)
         # A little more than that: values of a sparser plan compress differently again.
-        return 1.1 * (taken - goal.size) / self._saving.total
+        return 1.1 * (self._taken(candidate) - goal.size) / self._saving.total
+
+    def _taken(self, candidate: Candidate) -> int:
+        """Bytes of a plan's weights as they would be written, compressed."""
+        assert isinstance(self._saving, CompressedBytes)
+        if candidate.carried is None or self._task.carrying is None:
+            return self._saving.exactly(candidate.levels)
+        changed = self._task.carrying.carrier.compressed(candidate.carried.name)
+        others = {weight.name: 0.0 for weight in self._scanner.weights if weight.name not in changed}
+        return sum(changed.values()) + self._saving.bytes_of(others, only=others)
+
+    def _kept_to_size(self, candidates: list[Candidate], share: float) -> list[Candidate]:
+        """The same, or others that save a little more: a budget of bytes is shared out by what is nearly true of them.
+
+        Raises:
+            GoalError: the budget is kept by none that was tried.
+        """
+        for _ in range(CORRECTIONS):
+            if isinstance(self._ensemble, Climb) or (missing := self._missing(candidates[0])) <= 0:
+                break  # a climb has done so itself
+            share += missing
+            candidates = self._ensemble.at(share) or candidates
+        if self._missing(candidates[0]) > 0:
+            raise GoalError(
+                f"a size of {self._task.goal.size} bytes cannot be met: the sparsest plan that was tried takes "
+                f"{self._taken(candidates[0])}, compressed; allow more"
+            )
+        return candidates
 
     def _at_share(self, share: float) -> list[Candidate]:
         dense = self._saving.of({})
@@ -178,7 +202,7 @@ class Planner:
             if self._task.goal.kind == "sparsity":
                 what = f"a sparsity of {share:g} over all prunable weights"
             raise GoalError(f"{what} cannot be met{reason}; ask for less")
-        return candidates
+        return self._kept_to_size(candidates, share)
 
     def _choose_within(self) -> Chosen:
         """At most three looks, each but the first with limits tightened by what was missing in the one before."""
