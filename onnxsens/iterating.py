@@ -16,6 +16,7 @@ from onnxsens.arrays import AnyArray
 from onnxsens.engine.carrying import Carried
 from onnxsens.errors import StorageError, UsageError
 from onnxsens.files import prepare_directory, sha256_of
+from onnxsens.limits import allowed_levels, for_target, frozen
 from onnxsens.model import Model, load_model
 from onnxsens.options import Options
 from onnxsens.plan import Chosen, Goal, Plan, Task
@@ -27,6 +28,8 @@ from onnxsens.planning import CHANGES_FILE, PLAN_FILE, PRUNED_FILE, carrying_of,
 from onnxsens.runs import open_run, refuse_empty_holdout, refuse_foreign, repeat_dense
 from onnxsens.scan import Joint, Observer
 from onnxsens.scan.store import FILE as STORE_FILE
+from onnxsens.techniques import Sparsity, make_technique
+from onnxsens.ways import plain
 from onnxsens.workbench import Workbench
 
 ALPHA = 0.05  # that some step is said to hurt which does not
@@ -56,17 +59,21 @@ def iterate(
         OnnxsensError: as its parts do.
     """
     if goal.sparsity is None:
-        raise UsageError("--iterative rises to a sparsity; give --sparsity too")
+        other = "" if goal.kind == "knee" else f" in place of the goal of {goal.kind}"
+        raise UsageError(f"--iterative rises to a sparsity; give --sparsity{other}")
+    if not isinstance(make_technique(plain(options.technique)), Sparsity):
+        raise UsageError(f"--iterative raises sparsities, and technique '{options.technique}' has none; leave it out")
     if steps < 2:
         raise UsageError(f"--iterative {steps} is no number of steps; give 2 or more")
     if Path(model_path).resolve() in [(folder / name).resolve() for name in RESULTS]:
         raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
     if not (folder / STORE_FILE).exists():
         refuse_foreign(folder, RESULTS, {}, force=force)
+    options = for_target(options, goal)
     prepare_directory(folder)
     files: list[Path] = []
     for number in range(1, steps + 1):
-        own = folder / "steps" / str(number)
+        own = folder / "steps" / f"{number}-of-{steps}"
         prepare_directory(own)
         target = replace(goal, sparsity=sparsity_after(number, steps, goal.sparsity))
         begun = files[-1] if files else model_path
@@ -79,9 +86,19 @@ def iterate(
         scanner = bench.scanner(store)
         repeat_dense(bench, scanner)
         effects = scanner.look_for_effects()
-        carrying = carrying_of(bench, ())
+        idle = [name for name, effect in effects.items() if effect != "effective"]
+        carrying = carrying_of(bench, [*frozen(bench, goal), *idle])
         task = Task(
-            scanner, bench.model, bench.metrics, bench.binary, bench.search_metric, goal, effects, carrying, bench.macs
+            scanner,
+            bench.model,
+            bench.metrics,
+            bench.binary,
+            bench.search_metric,
+            goal,
+            effects,
+            carrying,
+            bench.macs,
+            allowed_levels(bench, goal),
         )
         joints = []
         for path in files:

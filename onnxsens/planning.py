@@ -7,7 +7,7 @@ from onnxsens.engine.carrying import methods_for
 from onnxsens.engine.tensor_file import write_tensors
 from onnxsens.errors import StorageError
 from onnxsens.files import sha256_of
-from onnxsens.limits import allowed_levels, for_target, frozen
+from onnxsens.limits import allowed_levels, for_target, frozen, refuse_uncountable
 from onnxsens.model import write_model
 from onnxsens.options import Options
 from onnxsens.plan import Goal, Plan, Planner, Task, planned_weights, refuse_undecidable, write_plan, write_up
@@ -69,6 +69,7 @@ def make_plan(
     options = for_target(options, goal)
     with Workbench(model_path, options, tuple(goal.max_drop), observer, update="reconstruct") as bench:
         refuse_empty_holdout(bench)
+        refuse_uncountable(bench.technique, goal)
         allowed = allowed_levels(bench, goal)
         refuse_undecidable(bench.metrics, bench.binary, goal, bench.sizes["holdout"], options.holdout)
         store = open_run(bench, folder)

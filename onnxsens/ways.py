@@ -30,6 +30,12 @@ class Way:
     scanned: Technique
 
 
+def plain(spec: str) -> str:
+    """A technique's spec, with magnitude where it leaves the criterion to us."""
+    name, separator, pattern = spec.partition(":")
+    return f"magnitude{separator}{pattern}" if name == AUTO else spec
+
+
 def choose_way(options: Options, update: str, model: Model, inventory: Inventory) -> Way:
     """What the options say, and what their `auto` means for this model.
 

@@ -19,6 +19,7 @@ from onnxsens.cli.options import (
     speed_options,
 )
 from onnxsens.cli.shell import Shell, shared
+from onnxsens.errors import UsageError
 
 
 @click.command("auto", epilog="Example: onnxsens auto model.onnx -d samples.npz --max-drop accuracy=0.01 -o out/")
@@ -72,6 +73,8 @@ def command(
     from onnxsens.planning import PRUNED_FILE
     from onnxsens.report import documents, terminal
 
+    if pareto and iterative is not None:
+        raise UsageError("--pareto measures the front of one step, and --iterative makes several; give one of them")
     goal = build_goal(max_drop, sparsity, confidence, size, macs, target, minimum, maximum, pin, freeze, skip)
     settings = build_options(**options)
     if dry_run:
@@ -92,4 +95,4 @@ def command(
             pareto=pareto,
             iterative=iterative,
         )
-    finish_plan(shell, made, folder, [PRUNED_FILE])
+    finish_plan(shell, made, folder, [PRUNED_FILE], pareto=pareto)

@@ -16,22 +16,24 @@ from onnxsens.report import documents, terminal
 from onnxsens.report.text import inert
 
 
-def finish_plan(shell: Shell, made: Plan, folder: Path, besides: Sequence[str]) -> None:
+def finish_plan(shell: Shell, made: Plan, folder: Path, besides: Sequence[str], *, pareto: bool) -> None:
     """Show the plan.
 
     Args:
         folder: of the run.
         besides: files that were written there besides the plan's own.
+        pareto: whether the front was measured too; what lies there else may be of another goal or technique.
     Raises:
         VerificationFailedError: it did not pass its check.
         IncompleteError: some of its weights could not be measured.
     """
     shown = [terminal.plan(made)]
-    if (folder / PARETO_FILE).exists():
+    if pareto:
         shown += [Text(), terminal.front(read_front(folder / PARETO_FILE))]
     shell.result(Group(*shown), documents.plan(made))
     changes = [made.changes.file] if made.changes else []
-    written = [folder / name for name in (PLAN_FILE, *changes, *besides)]
+    front = [PARETO_FILE] if pareto else []
+    written = [folder / name for name in (PLAN_FILE, *changes, *front, *besides)]
     if not shell.as_json and shell.verbosity >= 0:
         sys.stderr.write("\n" + "".join(f"wrote {inert(str(path))}\n" for path in written))
     if made.quality.verified is False:

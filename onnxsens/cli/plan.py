@@ -75,4 +75,4 @@ def command(
         made = plan(path, options, run, goal, progress, step=step, resolution=resolution, pareto=pareto)
     if (run / PRUNED_FILE).exists():
         shell.note(f"{run / PRUNED_FILE} is of an earlier plan; write it again with 'onnxsens apply --force'")
-    finish_plan(shell, made, run, [])
+    finish_plan(shell, made, run, [], pareto=pareto)

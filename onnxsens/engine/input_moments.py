@@ -136,7 +136,7 @@ def too_wide(groups: int, width: int, memory: int) -> str:
     needed = SQUARES * 8 * groups * width**2
     if needed <= memory:
         return ""
-    return f"a fit of its {width} inputs takes {needed / 1e9:.1f} GB, and {memory / 1e9:.1f} GB are allowed"
+    return f"a fit of its {width} inputs takes {needed / 1e6:,.1f} MB, and {memory / 1e6:,.1f} MB are allowed"
 
 
 def save_gram(file: BinaryIO, gram: Gram) -> None:

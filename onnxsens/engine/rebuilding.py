@@ -163,10 +163,11 @@ class _Rebuilding:
             except NoRowsError as reason:
                 self._why_not[weight.name] = str(reason)
         if moments is None:
-            if level == 0 or technique.steps(weight.matrix_shape, level) <= weight.zeros:
-                return {}
             plain = technique if not technique.needs_moments else technique.without_moments()
-            return {weight.name: stored_values(self._runner.model, weight, plain.once(dense, level))}
+            values = plain.once(dense, level)
+            if level == 0 or np.array_equal(values, dense):  # its zeros may be those of the level already
+                return {}
+            return {weight.name: stored_values(self._runner.model, weight, values)}
         return self._fitted(weight, dense, level, technique, moments)
 
     @property

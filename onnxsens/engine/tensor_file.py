@@ -49,9 +49,11 @@ def read_tensors(path: Path, like: Mapping[str, AnyArray] | None = None) -> dict
         with storage_errors(path.parent), safe_open(path, framework="numpy") as file:
             others = json.loads((file.metadata() or {}).get(AS_BYTES, "{}"))
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+        for name, kept in others.items():
+            dtype = like[name].dtype if like and name in like else np.dtype(kept["dtype"])
+            found[name] = found[name].view(dtype).reshape(kept["shape"])
     except (SafetensorError, ValueError) as error:
         raise PlanError(f"'{path}' cannot be read: {error}; write the plan again") from error
-    for name, kept in others.items():
-        dtype = like[name].dtype if like and name in like else np.dtype(kept["dtype"])
-        found[name] = found[name].view(dtype).reshape(kept["shape"])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise PlanError(f"'{path}' cannot be read: its '{AS_BYTES}' is not ours; write the plan again") from error
     return found

@@ -131,9 +131,10 @@ class Shifts:
         if kind in {"Conv", "ConvTranspose", "Gemm", "FusedConv", "FusedGemm"}:
             stored = self._alone(node, BIAS)
             scaled = any(each.name == "beta" and value_of(each) != 1 for each in node.attribute)
-            if "Gemm" in kind and (weight.consumers[0].slot.index != 1 or not along_last_axis(stored, rows)):
-                stored = None
-            if stored is not None and prod(stored.shape) == rows and not scaled:
+            if "Gemm" in kind and weight.consumers[0].slot.index != 1:
+                stored = None  # the rows of a left factor run along the other axis
+            across = stored is not None and stored.shape[-1:] == (rows,)  # a column of a Gemm is one for each sample
+            if stored is not None and across and prod(stored.shape) == rows and not scaled:
                 return Shift(stored.name, 1, np.arange(rows))
             if len(node.input) > BIAS and node.input[BIAS]:
                 return None
@@ -190,11 +191,6 @@ class Shifts:
             return None
         numbers = np.arange(prod(stored.shape)).reshape(stored.shape[0], 2, -1)
         return Shift(stored.name, 1, numbers[:, index - 1].reshape(-1))
-
-
-def along_last_axis(stored: Stored | None, rows: int) -> bool:
-    """Whether what is added to a matrix has one element for each of its columns."""
-    return stored is not None and stored.shape[-1:] in {(), (rows,)}
 
 
 def names_of(graph: onnx.GraphProto) -> set[str]:

@@ -104,13 +104,14 @@ class CompressedBytes:
         return float(self._stored(weight, 0.0).itemsize)
 
     def _bytes(self, weight: Weight, level: Level) -> int:
-        # In steps of a hundredth and a straight line between them: compressing takes long.
+        # In steps of a hundredth and a straight line between them, over what is saved: compressing takes long.
         low = int(level * 100) / 100
-        below = self._at(weight, low)
-        if level == low:
-            return below
-        above = self._at(weight, min(low + 0.01, 1.0))
-        return round(below + (above - below) * (level - low) * 100)
+        high = min(low + 0.01, 1.0)
+        first, own, last = (self._scanner.zeros(weight, each) for each in (low, level, high))
+        if own in {first, last}:
+            return self._at(weight, low if own == first else high)
+        below, above = self._at(weight, low), self._at(weight, high)
+        return round(below + (above - below) * (own - first) / (last - first))
 
     def _at(self, weight: Weight, level: Level) -> int:
         key = (weight.name, self._scanner.zeros(weight, level))

@@ -197,10 +197,8 @@ class Climb:
         decided: Callable[[Joint], bool] | None = None
         if accepts is not None:
             decided = scanner.sampling.decided_joint(accepts, self._size)
-        unseen = self._size - samples
-        return scanner.joint(
-            levels, "search", scanner.metrics, decided, unseen if most is None else min(most, unseen), carried.name
-        )
+        unseen = max(self._size - samples, 1)
+        return scanner.joint(levels, "search", scanner.metrics, decided, most, carried.name, unseen)
 
     def _drop(self, joint: Joint) -> float:
         measured = joint.measurements.get(self._metric)

@@ -74,18 +74,22 @@ class JointRuns:
         metrics: Sequence[str],
         enough: Callable[[Joint], bool] | None = None,
         most: int | None = None,
+        within: int | None = None,
     ) -> Joint:
         """What a plan loses; per-sample drops are kept for the hold-out split, which is always taken whole.
 
         Args:
             enough: whether what is known is enough for who asks; without it, and with `exact`, all samples are taken.
             most: how many samples are asked for at most, to the end of a block.
+            within: the first so many of the split are all that may be looked at.
         """
         key = (variant.name, split)
         if key not in self._entries:
             self._entries[key] = Entry.of(self._store.joint(*key))
         entry = self._entries[key]
         ends = (self._sizes[split],) if split == "holdout" else self._sampling.stops(self._sizes[split])
+        if within is not None:
+            ends = (*(end for end in ends if end < within), min(within, ends[-1]))
         found: Joint | None = None
         for end in self._stops(ends, enough, most):
             # What is known already decides better than less; but plans are compared on equal samples.

@@ -184,6 +184,7 @@ class Scanner:
         enough: Callable[[Joint], bool] | None = None,
         most: int | None = None,
         base: str = DENSE,
+        within: int | None = None,
     ) -> Joint:
         """Many weights at once; see `JointRuns.joint`.
 
@@ -197,7 +198,7 @@ class Scanner:
             if zeros[weight.name] > weight.zeros and base == DENSE
         )
         variant = Variant(levels, self.sparsity(levels), changes, zeros, base)
-        return self._joints.joint(variant, split, metrics, enough, most)
+        return self._joints.joint(variant, split, metrics, enough, most, within)
 
     def look_for_effects(self, weights: Sequence[Weight] | None = None) -> dict[str, Effect]:
         """The canary, on every weight or on these: what zeroing all of it does to the outputs on the scan's samples."""

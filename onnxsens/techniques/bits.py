@@ -15,6 +15,7 @@ from onnxsens.techniques.moments import Moments
 
 WHOLE = 32  # bits of a level of 0
 MOST, FEWEST = 8, 2  # bits that there are besides
+LEVELS = tuple(1 - bits / WHOLE for bits in range(MOST, FEWEST - 1, -1))  # besides 0
 ROUNDING = 1e-9
 
 

@@ -200,7 +200,7 @@ def test_a_weight_that_is_too_wide_for_the_memory_is_masked_only_and_says_why() 
         )
         wide = [weight.name for weight in weights if weight.matrix_shape[1] > 50]
         assert wide
-        assert all("GB are allowed" in made.why_not[name] for name in wide)
+        assert all("MB are allowed" in made.why_not[name] for name in wide)
         for name in wide:
             kept = made.values[name] != 0
             np.testing.assert_array_equal(made.values[name][kept], bench.model.array(name)[kept])

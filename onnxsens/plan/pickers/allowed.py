@@ -16,10 +16,23 @@ class Allowed:
 
     Attributes:
         levels: the only ones besides 0; any in the range, where there are none.
+
+    Raises:
+        ValueError: none of the levels is in the range.
     """
 
     range: Range = FREE
     levels: tuple[Level, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.levels and not self._offered:
+            raise ValueError(f"no level of 0 and {self.levels} is in [{self.range.low}, {self.range.high}]")
+
+    @property
+    def _offered(self) -> list[Level]:
+        """Of a few levels those in the range."""
+        low, high = self.range.low - ROUNDING, self.range.high + ROUNDING
+        return [each for each in (0.0, *self.levels) if low <= each <= high]
 
     @property
     def fixed(self) -> bool:
@@ -27,11 +40,14 @@ class Allowed:
         return self.range.high == 0
 
     def nearest(self, level: Level) -> Level:
-        """Into the range; of a few levels the highest one that is not above, so that it is never less dense."""
+        """Into the range; of a few levels in it the highest one that is not above, so that it is never less dense.
+
+        Where all of them are above, the least.
+        """
         inside = min(max(level, self.range.low), self.range.high)
         if not self.levels:
             return inside
-        return max((each for each in (0.0, *self.levels) if each <= inside + ROUNDING), default=0.0)
+        return max((each for each in self._offered if each <= inside + ROUNDING), default=min(self._offered))
 
 
 AnyLevel = Mapping[str, Allowed]

@@ -10,7 +10,7 @@ from onnxsens.plugins import Registry, unknown
 from onnxsens.techniques.patterns.block import Block
 from onnxsens.techniques.patterns.n_of_m import NOfM
 
-__all__ = ["UNSTRUCTURED", "Pattern", "Ranked", "make_pattern", "patterns"]
+__all__ = ["UNSTRUCTURED", "NOfM", "Pattern", "Ranked", "make_pattern", "patterns"]
 
 UNSTRUCTURED = "unstructured"
 
