@@ -5,7 +5,7 @@ from pathlib import Path
 
 from onnxsens.engine.carrying import methods_for
 from onnxsens.engine.tensor_file import write_tensors
-from onnxsens.errors import StorageError
+from onnxsens.errors import StorageError, UsageError
 from onnxsens.files import sha256_of
 from onnxsens.limits import allowed_levels, for_target, frozen, refuse_uncountable
 from onnxsens.model import write_model
@@ -66,6 +66,12 @@ def make_plan(
         raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
     if not (folder / STORE_FILE).exists():
         refuse_foreign(folder, results, {}, force=force)
+    if "+" in options.technique:
+        masks, _, update = options.technique.partition("+")
+        raise UsageError(
+            f"--technique '{options.technique}' names an update of single weights, for a scan; for a plan, give "
+            f"--technique {masks} --update {update}"
+        )
     options = for_target(options, goal)
     with Workbench(model_path, options, tuple(goal.max_drop), observer, update="reconstruct") as bench:
         refuse_empty_holdout(bench)

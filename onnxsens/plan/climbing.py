@@ -194,10 +194,10 @@ class Climb:
         carried = self._carrying.carry(levels, samples)
         self.rebuilds += 1
         scanner = self._scanner
+        unseen = max(self._size - samples, 1)
         decided: Callable[[Joint], bool] | None = None
         if accepts is not None:
-            decided = scanner.sampling.decided_joint(accepts, self._size)
-        unseen = max(self._size - samples, 1)
+            decided = scanner.sampling.decided_joint(accepts, unseen)
         return scanner.joint(levels, "search", scanner.metrics, decided, most, carried.name, unseen)
 
     def _drop(self, joint: Joint) -> float:

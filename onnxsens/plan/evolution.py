@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxsens.model import Weight
 from onnxsens.plan.ensemble import Accepts, Candidate, Measure
-from onnxsens.plan.pickers import Levels, scaled
+from onnxsens.plan.pickers import Levels
 from onnxsens.plan.pickers.allowed import AnyLevel, moved
 from onnxsens.plan.refinement import Refined, Stage, Tournament, refine
 from onnxsens.scan import Joint, Scanner
@@ -112,5 +112,5 @@ class Evolution:
 
 
 def grown(levels: Levels, share: float) -> dict[str, float]:
-    """Every compression ratio to the power of `share`, also above 1."""
-    return {name: 1 - (1 - level) ** share for name, level in scaled(levels, 0.999999).items()}
+    """Every compression ratio to the power of `share`, 1 or more; a weight that is gone stays so."""
+    return {name: 1 - (1 - level) ** share for name, level in levels.items()}

@@ -79,8 +79,8 @@ def test_it_is_the_same_each_time(make: Make) -> None:
 
 
 def test_a_plan_that_cannot_be_bettered_is_left_alone(make: Make) -> None:
-    """With all zeros where they cost nothing to speak of, any switch costs more."""
-    evolution, start = make({"first": 0.0, "depthwise": 0.0, "up": 0.0, "head": 1 / 30})
+    """The one zero is where it costs the least; or all are zeros."""
+    evolution, start = make({"first": 0.0, "depthwise": 0.0, "up": 1 / 48, "head": 0.0})
     assert evolution.refined(start) is None
     evolution, start = make(dict.fromkeys(SIZES, 1.0))
     assert evolution.refined(start) is None
@@ -132,4 +132,4 @@ def test_levels_stay_in_their_range_also_when_pushed(make: Make) -> None:
 def test_growing_by_more_never_makes_a_level_lower(levels: dict[str, float], one: float, other: float) -> None:
     less, more = grown(levels, min(one, other)), grown(levels, max(one, other))
     assert all(0 <= less[name] <= more[name] <= 1 for name in levels)
-    assert grown(levels, 1.0) == pytest.approx({name: min(level, 0.999999) for name, level in levels.items()})
+    assert all(less[name] >= level - 1e-12 for name, level in levels.items())
