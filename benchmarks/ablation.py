@@ -13,12 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cases import MODELS, SHIPPED
+from benchmarks.plan_quality import prepared
 from onnxsens.options import Options
-from onnxsens.plan import Goal, Task
 from onnxsens.plan.climbing import Carrying
-from onnxsens.plan.ensemble import Ensemble
-from onnxsens.plan.pickers import Ground, pickers
-from onnxsens.runs import open_run, predict_curves
+from onnxsens.plan.pickers import pickers
 from onnxsens.scan import Joint
 from onnxsens.workbench import Workbench
 
@@ -37,13 +35,8 @@ def rows_of(
 ) -> Iterator[tuple[str, str, int, float, Joint]]:
     """Picker, method, calibration size, level, and what was measured."""
     with Workbench(MODELS / f"{name}.onnx", replace(options, update="reconstruct")) as bench:
-        store = open_run(bench, folder)
-        scanner = bench.scanner(store)
-        effects = scanner.look_for_effects()
-        predict_curves(bench, store, scanner)
-        task = Task(scanner, bench.model, bench.metrics, bench.binary, bench.search_metric, Goal(), effects)
-        ground = Ground(scanner, task.live, task.matrix, task.search_metric, 0.05, 0.01)
-        ensemble = Ensemble(ground, lambda levels, accepts=None, most=None: none(), lambda plans, metric: [], names)
+        task, ensemble = prepared(bench, folder, names)
+        scanner = task.scanner
         for picker in names:
             for level in levels:
                 chosen = ensemble.levels_at(picker, level)
@@ -57,11 +50,6 @@ def rows_of(
                         carried = carrying.carry(chosen, min(count, bench.sizes["search"]))
                         joint = scanner.joint(chosen, "holdout", scanner.metrics, base=carried.name)
                         yield picker, method, count, level, joint
-
-
-def none() -> Joint:
-    """Nothing is measured while levels are chosen."""
-    raise AssertionError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -93,8 +93,8 @@ def rules(name: str, options: Options, levels: Sequence[float], folder: Path) ->
                 )
 
 
-def prepared(bench: Workbench, folder: Path) -> tuple[Task, Ensemble]:
-    """A task without an update, and the rules on its ground."""
+def prepared(bench: Workbench, folder: Path, names: Sequence[str] = RULES) -> tuple[Task, Ensemble]:
+    """A task, and pickers on its ground that are asked for levels only."""
     store = open_run(bench, folder)
     scanner = bench.scanner(store)
     effects = scanner.look_for_effects()
@@ -105,7 +105,7 @@ def prepared(bench: Workbench, folder: Path) -> tuple[Task, Ensemble]:
     def measure(levels: Mapping[str, float], accepts: object = None, most: int | None = None) -> object:
         return scanner.joint(levels, "search", scanner.metrics, most=most)
 
-    return task, Ensemble(ground, measure, lambda plans, metric: [], RULES)  # type: ignore[arg-type]  # never asked
+    return task, Ensemble(ground, measure, lambda plans, metric: [], names)  # type: ignore[arg-type]  # never asked
 
 
 def reached(name: str, options: Options, limit: float, folder: Path) -> Iterator[tuple[str, float, float, bool | None]]:

@@ -16,15 +16,15 @@ from onnxsens.arrays import AnyArray
 from onnxsens.engine.carrying import Carried
 from onnxsens.errors import StorageError, UsageError
 from onnxsens.files import prepare_directory, sha256_of
-from onnxsens.limits import allowed_levels, for_target, frozen
+from onnxsens.limits import allowed_levels, for_target
 from onnxsens.model import Model, load_model
 from onnxsens.options import Options
-from onnxsens.plan import Chosen, Goal, Plan, Task
+from onnxsens.plan import Chosen, Goal, Plan
 from onnxsens.plan.bounds import normal_quantile
 from onnxsens.plan.ensemble import Candidate
 from onnxsens.plan.evidence import alternative
 from onnxsens.plan.verification import judge
-from onnxsens.planning import CHANGES_FILE, PLAN_FILE, PRUNED_FILE, carrying_of, describe, finish, make_plan
+from onnxsens.planning import CHANGES_FILE, PLAN_FILE, PRUNED_FILE, describe, finish, make_plan, task_of
 from onnxsens.runs import open_run, refuse_empty_holdout, refuse_foreign, repeat_dense
 from onnxsens.scan import Joint, Observer
 from onnxsens.scan.store import FILE as STORE_FILE
@@ -86,20 +86,7 @@ def iterate(
         scanner = bench.scanner(store)
         repeat_dense(bench, scanner)
         effects = scanner.look_for_effects()
-        idle = [name for name, effect in effects.items() if effect != "effective"]
-        carrying = carrying_of(bench, [*frozen(bench, goal), *idle])
-        task = Task(
-            scanner,
-            bench.model,
-            bench.metrics,
-            bench.binary,
-            bench.search_metric,
-            goal,
-            effects,
-            carrying,
-            bench.macs,
-            allowed_levels(bench, goal),
-        )
+        task = task_of(bench, scanner, goal, effects, allowed_levels(bench, goal))
         joints = []
         for path in files:
             name = sha256_of(path)

@@ -1,8 +1,9 @@
 """From an opened workbench to a plan and its files: what `plan` and `auto` share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from onnxsens.engine import Effect
 from onnxsens.engine.carrying import methods_for
 from onnxsens.engine.tensor_file import write_tensors
 from onnxsens.errors import StorageError, UsageError
@@ -15,6 +16,7 @@ from onnxsens.plan.application import CarriedTensors, PrunedWeights
 from onnxsens.plan.climbing import Carrying
 from onnxsens.plan.evidence import baselines_compared, updates_compared
 from onnxsens.plan.front import front_of, write_front
+from onnxsens.plan.pickers.allowed import AnyLevel
 from onnxsens.plan.planfile import Changes
 from onnxsens.plan.planner import Chosen, typical_levels
 from onnxsens.plan.verification import refuse_noisy
@@ -28,7 +30,7 @@ from onnxsens.runs import (
     refuse_foreign,
     repeat_dense,
 )
-from onnxsens.scan import Observer, Store, TopDown
+from onnxsens.scan import Observer, Scanner, Store, TopDown
 from onnxsens.scan.store import FILE as STORE_FILE
 from onnxsens.techniques import Sparsity, make_sparsity
 from onnxsens.workbench import Workbench
@@ -86,21 +88,7 @@ def make_plan(
         effects = scanner.look_for_effects()
         if not options.exact:
             predict_curves(bench, store, scanner)
-        idle = [name for name, effect in effects.items() if effect != "effective"]
-        carrying = carrying_of(bench, [*frozen(bench, goal), *idle])
-        task = Task(
-            scanner,
-            bench.model,
-            bench.metrics,
-            bench.binary,
-            bench.search_metric,
-            goal,
-            effects,
-            carrying,
-            bench.macs,
-            allowed,
-            options.seed,
-        )
+        task = task_of(bench, scanner, goal, effects, allowed)
         planner = Planner(task, step, resolution)
         if pareto:
             write_front(front_of(planner.front(), bench.search_metric), folder / PARETO_FILE)
@@ -109,6 +97,24 @@ def make_plan(
         made = describe(bench, store, task, chosen, folder)
         finish(bench, store, made, folder, results)
         return made
+
+
+def task_of(bench: Workbench, scanner: Scanner, goal: Goal, effects: Mapping[str, Effect], allowed: AnyLevel) -> Task:
+    """What is to be planned. Weights that are frozen, and those without effect, keep every bit."""
+    idle = [name for name, effect in effects.items() if effect != "effective"]
+    return Task(
+        scanner,
+        bench.model,
+        bench.metrics,
+        bench.binary,
+        bench.search_metric,
+        goal,
+        effects,
+        carrying_of(bench, [*frozen(bench, goal), *idle]),
+        bench.macs,
+        allowed,
+        bench.options.seed,
+    )
 
 
 def finish(bench: Workbench, store: Store, made: Plan, folder: Path, results: Sequence[str]) -> None:

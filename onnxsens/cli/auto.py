@@ -1,6 +1,5 @@
 """`onnxsens auto`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +40,7 @@ def command(
     shell: Shell,
     model: Path,
     folder: Path,
-    max_drop: Sequence[str],
-    sparsity: float | None,
-    size: str | None,
-    macs: float | None,
     pareto: bool,
-    confidence: str,
-    target: str | None,
-    minimum: Sequence[str],
-    maximum: Sequence[str],
-    pin: Sequence[str],
-    freeze: Sequence[str],
-    skip: Sequence[str],
     step: float,
     resolution: float,
     force: bool,
@@ -66,7 +54,7 @@ def command(
     Without a goal, the knee of the front between sparsity and loss is taken.
     """
     from onnxsens.api import auto
-    from onnxsens.cli.building import build_goal, build_options
+    from onnxsens.cli.building import build_options, goal_from
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
     from onnxsens.forecast import estimate
@@ -75,7 +63,7 @@ def command(
 
     if pareto and iterative is not None:
         raise UsageError("--pareto measures the front of one step, and --iterative makes several; give one of them")
-    goal = build_goal(max_drop, sparsity, confidence, size, macs, target, minimum, maximum, pin, freeze, skip)
+    goal = goal_from(options)
     settings = build_options(**options)
     if dry_run:
         expected = estimate(model, settings, goal, step=step, resolution=resolution)

@@ -1,6 +1,7 @@
 """From what was typed to records."""
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 from onnxsens.cli.options import parse_bytes, parse_confidence, parse_dims
@@ -27,6 +28,11 @@ def build_options(
         cache_memory=None if cache_memory is None else parse_bytes(cache_memory, "--cache-memory"),
         **rest,
     )
+
+
+def goal_from(options: dict[str, Any]) -> Goal:
+    """The goal record; its options are taken out of those that were typed."""
+    return build_goal(**{name: options.pop(name) for name in signature(build_goal).parameters})
 
 
 def build_goal(

@@ -115,7 +115,8 @@ measuring_options = stacked(
         default="auto",
         show_default=True,
         metavar="HOW",
-        help="What is done to the others: none, bias, batchnorm, obs, refit, reconstruct.",
+        help="What is done to the others: none, bias, batchnorm, obs, refit, sequential, reconstruct. "
+        "auto: reconstruct for a plan, none for a scan.",
     ),
 )
 

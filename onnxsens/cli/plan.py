@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,24 +35,14 @@ def command(
     run: Path,
     model: Path | None,
     data: str | None,
-    max_drop: Sequence[str],
-    sparsity: float | None,
-    size: str | None,
-    macs: float | None,
     pareto: bool,
-    confidence: str,
-    target: str | None,
-    minimum: Sequence[str],
-    maximum: Sequence[str],
-    pin: Sequence[str],
-    freeze: Sequence[str],
-    skip: Sequence[str],
     step: float,
     resolution: float,
     exact: bool,
     jobs: int | None,
     cache_memory: str | None,
     custom_op_libs: Sequence[str],
+    **of_the_goal: Any,
 ) -> None:
     """Choose a level for every weight from the measurements in RUN, and write RUN/plan.json.
 
@@ -60,13 +51,13 @@ def command(
     that had it.
     """
     from onnxsens.api import plan
-    from onnxsens.cli.building import build_goal
+    from onnxsens.cli.building import goal_from
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
     from onnxsens.planning import PRUNED_FILE
     from onnxsens.runs import resumed_options
 
-    goal = build_goal(max_drop, sparsity, confidence, size, macs, target, minimum, maximum, pin, freeze, skip)
+    goal = goal_from(of_the_goal)
     path, options = resumed_options(run, model, data, tuple(goal.max_drop), tuple(custom_op_libs))
     memory = None if cache_memory is None else parse_bytes(cache_memory, "--cache-memory")
     options = replace(options, exact=exact or options.exact, jobs=jobs, cache_memory=memory)

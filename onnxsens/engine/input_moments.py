@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -143,4 +143,5 @@ def save_gram(file: BinaryIO, gram: Gram) -> None:
     """As an npz file of those of its arrays that are there."""
     kept: dict[str, AnyArray | None] = {"product": gram.product, "factor": gram.factor, "total": gram.total}
     arrays = {name: values for name, values in kept.items() if values is not None}
-    np.savez(file, allow_pickle=False, counts=np.array([gram.taken, gram.places]), **arrays)
+    named: Any = arrays  # a name of its own may not be told from numpy's options by its type
+    np.savez(file, counts=np.array([gram.taken, gram.places]), **named)
