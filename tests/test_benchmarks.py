@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 sys.path.append(str(ROOT))  # the suite is no part of what is installed
 
-from benchmarks import engine, growth, plan_time
+from benchmarks import ablation, engine, growth, plan_quality, plan_time, wide_layer
 from benchmarks.cases import METRICS, SHIPPED, case
 from benchmarks.floor import suffix_shares
 from benchmarks.making import make
@@ -169,3 +169,21 @@ def test_shipped_models_can_be_measured(tmp_path: Path) -> None:
 def test_the_peak_of_a_child_is_its_own() -> None:
     small, large = (in_child(bytearray, size)[1] for size in (1, 200 * MB))
     assert 190 * MB < large - small < 700 * MB
+
+
+def test_plan_quality_and_the_ablation_table_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    plan_quality.main(["jv_gru", "--levels", "0.6"])
+    ablation.main(["jv_gru", "--levels", "0.6"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    methods = {line.split(" | ")[1] for line in lines if line.startswith("| jv_gru")}
+    assert {"uniform", "erk", "lamp", "one-tolerance", "ours, no update", "ours, reconstruct"} <= methods
+    losses = {
+        line.split(" | ")[0][2:]: float(line.rpartition("; ")[2].rstrip(" |")) for line in lines if "; 0." in line
+    }
+    by_method = {name: losses[f"knapsack: {text}"] for name, text in ablation.METHODS.items()}
+    assert by_method["reconstruct"] < by_method["refit"] < by_method["none"]
+
+
+def test_a_wide_layer_says_what_it_took(capsys: pytest.CaptureFixture[str]) -> None:
+    wide_layer.main(["--rows", "8", "--columns", "40", "--inputs", "2000"])
+    assert capsys.readouterr().out.startswith("8 x 40: ")
