@@ -36,19 +36,22 @@ class PairedBuilder:
     def add(self, some: "Sums") -> None:
         """Those of one batch."""
         self.taken += some.taken
-        self._inputs += some.inputs + some.taken * outer(some.mean, some.mean)
+        self._inputs += some.inputs
+        self._inputs += some.taken * outer(some.mean, some.mean)
         self._mean += some.taken * some.mean
         if some.cross is not None and some.dense_mean is not None:
             self._cross = np.zeros_like(self._inputs) if self._cross is None else self._cross
-            self._cross += some.cross + some.taken * outer(some.dense_mean, some.mean)
+            self._cross += some.cross
+            self._cross += some.taken * outer(some.dense_mean, some.mean)
             self._dense_mean += some.taken * some.dense_mean
 
     def made(self) -> Moments:
-        """Means over all rows; at least one was taken."""
-        inputs, mean = self._inputs / self.taken, self._mean / self.taken
+        """Means over all rows, of which at least one was taken; in the place of the sums, so it is asked for once."""
+        for sums in (self._inputs, self._mean, self._dense_mean, *([] if self._cross is None else [self._cross])):
+            np.divide(sums, self.taken, out=sums)
         if self._cross is None:
-            return Moments(inputs, mean, rows=self.taken)
-        return Moments(inputs, mean, self._cross / self.taken, self._dense_mean / self.taken, self.taken)
+            return Moments(self._inputs, self._mean, rows=self.taken)
+        return Moments(self._inputs, self._mean, self._cross, self._dense_mean, self.taken)
 
 
 @dataclass(frozen=True, eq=False)
