@@ -5,7 +5,7 @@ What `scan`, `plan`, `verify` and `auto` all begin with.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -60,6 +60,7 @@ class Workbench:
         update: what the options' `auto` means here.
         lanes: batches to run side by side, as another process chose; found out without.
         moments_at: a run folder with moments of inputs, where another process keeps them.
+        apart: weights that are taken for no copies of others.
 
     Raises:
         InputError: model, data or metrics cannot be used, alone or together.
@@ -78,6 +79,7 @@ class Workbench:
         update: str = "none",
         moments_at: Path | None = None,
         lanes: int | None = None,
+        apart: Collection[str] = (),
     ) -> None:
         self.goal_metrics = goal_metrics
         self.routes: Routes = routes or RunRoutes()
@@ -91,7 +93,7 @@ class Workbench:
         asked = [make_metric(spec) for spec in wanted]
         search = make_metric(options.search_metric) if options.search_metric else None
         self.model: Model = load_model(model_path)
-        self.inventory: Inventory = take_inventory(self.model)
+        self.inventory: Inventory = take_inventory(self.model, apart)
         refuse_empty(self.model, self.inventory)
         for note in self.inventory.notes:
             self.observer.note(note)
@@ -283,6 +285,7 @@ class Workbench:
             "numpy": np.__version__,
             **{name: str(value) for name, value in self.recipe.as_dict().items()},
             **self._libraries,
+            **({"copies": str(len(self.inventory.copies))} if self.inventory.copies else {}),
         }
 
     @cached_property

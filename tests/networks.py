@@ -81,6 +81,28 @@ def tied(seed: int = 0) -> onnx.ModelProto:
     return model_of(nodes, {"x": ["N", 6]}, {"logits": ["N", 3]}, weights)
 
 
+def tied_embedding(seed: int = 0) -> onnx.ModelProto:
+    """40 logits for 6 words, by the table of the words: stored for the Gather, and transposed for the head's MatMul."""
+    rng = np.random.default_rng(seed)
+    table = normal(rng, 40, 16)
+    weights = {
+        "table": table,
+        "mid": normal(rng, 16, 16),
+        "mid.bias": normal(rng, 16),
+        "onnx::MatMul_9": table.T.copy(),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "x"], ["a"]),
+        helper.make_node("ReduceMean", ["a"], ["b"], axes=[1], keepdims=0),
+        helper.make_node("Gemm", ["b", "mid", "mid.bias"], ["c"]),
+        helper.make_node("Tanh", ["c"], ["d"]),
+        helper.make_node("MatMul", ["d", "onnx::MatMul_9"], ["logits"]),
+    ]
+    proto = model_of(nodes, {"x": ["N", 6]}, {"logits": ["N", 40]}, weights)
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+    return proto
+
+
 def greedy(source: str, result: str, rows: int) -> list[onnx.NodeProto]:
     """`result` = `source`; for more than so many rows it takes more memory than any machine has."""
     return [

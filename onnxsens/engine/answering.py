@@ -66,7 +66,7 @@ class Variants:
     def _base(self, name: str) -> Mapping[str, AnyArray]:
         if self._bases is None:
             raise ValueError(f"nobody knows the variant '{name}' here")
-        return self._bases(name)
+        return self._inventory.without_copies(self._bases(name))
 
     def zeroed(self, weight: str) -> AnyArray:
         """A weight of zeros, as its operator sees them."""

@@ -176,7 +176,7 @@ class ModelRunner:
         """The same by another road: write the changed model to a file, load that, run it."""
         with tempfile.TemporaryDirectory(prefix="onnxsens-") as folder:
             path = Path(folder) / "saved.onnx"
-            write_model(self.model, changes, path)
+            write_model(self.model, self.inventory.with_copies(changes), path)
             if self.fed or self.ir_version or self.inventory.normal.notes:
                 # As it is saved it could not be fed or loaded; so it goes through a working copy of its own.
                 saved = load_model(path)

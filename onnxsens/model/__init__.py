@@ -1,5 +1,6 @@
 """The only package that knows ONNX: opens a file, finds its weights, writes it back."""
 
+from onnxsens.model.inventory import refuse_empty, take_inventory
 from onnxsens.model.load import Model, load_model
 from onnxsens.model.surgery import write_model
 from onnxsens.model.weights import (
@@ -8,9 +9,7 @@ from onnxsens.model.weights import (
     Skipped,
     Weight,
     dense_matrix,
-    refuse_empty,
     stored_values,
-    take_inventory,
 )
 
 __all__ = [

@@ -1,10 +1,7 @@
-"""Find the weights that can be pruned, and account for every other stored tensor with the reason it is left alone.
-
-The account is complete: planned and skipped parameters add up to all parameters in the file.
-"""
+"""The records of a model's weights, what makes a stored tensor one, and the reason where it is none."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -13,15 +10,14 @@ import numpy as np
 import onnx
 
 from onnxsens.arrays import AnyArray, FloatArray
-from onnxsens.errors import ModelError
 from onnxsens.model.coding import FLOATS, INTEGERS, Coding, merged
 from onnxsens.model.layout import Layout, Shape
 from onnxsens.model.load import Model
-from onnxsens.model.normal import NormalForm, normal_form
+from onnxsens.model.normal import NormalForm
 from onnxsens.model.operators import Slot
 from onnxsens.model.parts import Refused, arrange
 from onnxsens.model.stored import Stored
-from onnxsens.model.tracing import Trace, Use, trace
+from onnxsens.model.tracing import Trace, Use
 
 
 @dataclass(frozen=True)
@@ -101,6 +97,34 @@ class Weight:
 
 
 @dataclass(frozen=True)
+class Copy:
+    """A stored tensor that has the values of a weight, and takes them when they change.
+
+    Attributes:
+        name, of: of the copy, and of the weight.
+        order: the weight's axes in the order in which the copy has them.
+    """
+
+    name: str
+    of: str
+    order: tuple[int, ...]
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the order is another one."""
+        return self.order != tuple(range(len(self.order)))
+
+    @property
+    def kind(self) -> str:
+        """In words."""
+        return "a transposed copy" if self.transposed else "a copy"
+
+    def values(self, weight: AnyArray) -> AnyArray:
+        """What it stores where the weight stores these."""
+        return np.ascontiguousarray(weight.transpose(self.order))
+
+
+@dataclass(frozen=True)
 class Skipped:
     """Stored parameters that are not planned: one tensor, or a row of `tensors` small ones."""
 
@@ -118,12 +142,14 @@ class Inventory:
 
     Attributes:
         notes: what the user should know of how the model was read.
+        copies: skipped tensors that are written with the weight whose values they have.
     """
 
     weights: tuple[Weight, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
     normal: NormalForm = field(repr=False, compare=False)
+    copies: tuple[Copy, ...] = ()
 
     @property
     def planned_parameters(self) -> int:
@@ -143,6 +169,16 @@ class Inventory:
         """The weight called `name`."""
         return self._by_name[name]
 
+    def with_copies(self, values: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+        """Stored tensors and values, and what copies of them are to store."""
+        copies = {copy.name: copy.values(values[copy.of]) for copy in self.copies if copy.of in values}
+        return self.without_copies(values) | copies
+
+    def without_copies(self, values: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
+        """Those of stored tensors and values that are no copies: what a working copy of the model has."""
+        left_out = {copy.name for copy in self.copies}
+        return {name: array for name, array in values.items() if name not in left_out}
+
 
 def dense_matrix(model: Model, weight: Weight) -> FloatArray:
     """A weight's values `[out, in]`, as its operator sees them; 0 where and only where it sees 0."""
@@ -156,39 +192,6 @@ def stored_values(model: Model, weight: Weight, matrix: FloatArray) -> AnyArray:
     Elements that are equal to the dense ones keep their bits.
     """
     return weight.coding.encode(weight.layout.from_matrix(matrix), model.array(weight.name))
-
-
-def take_inventory(model: Model) -> Inventory:
-    """Read every stored tensor of the model once, and sort them into prunable and not."""
-    normal = normal_form(model)
-    found = trace(model, normal)
-    weights: list[Weight] = []
-    skipped: list[Skipped] = []
-    rest: list[Stored] = []
-    order = {name: position for position, name in enumerate(found.uses)}
-    for tensor in sorted(normal.stored, key=lambda tensor: order.get(tensor.name, len(order))):
-        outcome = weigh(model, tensor, found, opaque=bool(normal.proto.functions))
-        if isinstance(outcome, Weight):
-            weights.append(outcome)
-        elif outcome is None:
-            rest.append(tensor)
-        else:
-            skipped.append(Skipped(tensor.name, tensor.shape, type_name(tensor.tensor), prod(tensor.shape), outcome))
-    skipped += small_rows(rest)
-    return Inventory(tuple(weights), tuple(skipped), (*model.notes, *normal.notes), normal)
-
-
-def refuse_empty(model: Model, inventory: Inventory) -> None:
-    """Stop where there is nothing to do.
-
-    Raises:
-        ModelError: no stored tensor can be pruned.
-    """
-    if not inventory.weights:
-        raise ModelError(
-            f"'{model.path}' has nothing to prune: none of its {len(inventory.skipped)} groups of stored tensors is "
-            f"the weight of a supported operator; 'onnxsens inspect {model.path}' lists them with reasons"
-        )
 
 
 def weigh(model: Model, tensor: Stored, found: Trace, *, opaque: bool = False) -> Weight | str | None:
@@ -310,25 +313,3 @@ def type_name(tensor: onnx.TensorProto) -> str:
     except ValueError:
         return f"type {tensor.data_type}"
     return {"float": "float32", "double": "float64"}.get(name, name)
-
-
-def small_rows(rest: Sequence[Stored]) -> list[Skipped]:
-    """One row for the vectors and scalars, one for the tensors that are not floating point."""
-    rows = []
-    kinds: tuple[tuple[Callable[[Stored], bool], str, str], ...] = (
-        (
-            lambda tensor: is_float(tensor.tensor),
-            "(1-D and scalar tensors)",
-            "biases, norms and other vectors are not pruned",
-        ),
-        (
-            lambda tensor: not is_float(tensor.tensor),
-            "(tensors that are not floating point)",
-            "indices, shapes and integer values are not pruned",
-        ),
-    )
-    for belongs, name, reason in kinds:
-        group = [tensor for tensor in rest if belongs(tensor)]
-        if group:
-            rows.append(Skipped(name, (), "", sum(prod(tensor.shape) for tensor in group), reason, len(group)))
-    return rows

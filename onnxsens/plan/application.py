@@ -16,7 +16,7 @@ from onnxsens.techniques import Technique, make_technique
 
 
 class PrunedWeights(Mapping[str, AnyArray]):
-    """Every weight that its level changes, in the weight's stored type and shape.
+    """Every weight that its level changes, and every copy of one, in the stored type and shape.
 
     Made one at a time, when asked for, and not kept: together they may not fit into memory.
     """
@@ -30,16 +30,19 @@ class PrunedWeights(Mapping[str, AnyArray]):
             for weight in inventory.weights
             if technique.steps(weight.matrix_shape, levels.get(weight.name, 0.0)) > weight.zeros
         }
+        self._copies = {copy.name: copy for copy in inventory.copies if copy.of in self._weights}
         self._zeros: dict[str, int] = {}
 
     def __getitem__(self, name: str) -> AnyArray:
+        if name in self._copies:
+            return self._copies[name].values(self[self._copies[name].of])
         return stored_values(self._model, self._weights[name], self._matrix(name))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
+        return iter([*self._weights, *self._copies])
 
     def __len__(self) -> int:
-        return len(self._weights)
+        return len(self._weights) + len(self._copies)
 
     def zeros(self, name: str) -> int:
         """Elements that are zero as the operator sees them; in a quantized weight they are stored as zero points."""
@@ -55,11 +58,11 @@ class PrunedWeights(Mapping[str, AnyArray]):
 
 
 class CarriedTensors(Mapping[str, AnyArray]):
-    """Every tensor that a plan changes that was carried out as a whole: weights, and what is beside them."""
+    """Every tensor that a plan changes that was carried out as a whole: weights, their copies, what is beside them."""
 
     def __init__(self, inventory: Inventory, values: Mapping[str, AnyArray]) -> None:
         self._weights = {weight.name: weight for weight in inventory.weights}
-        self._values = values
+        self._values = inventory.with_copies(values)
 
     def __getitem__(self, name: str) -> AnyArray:
         return self._values[name]

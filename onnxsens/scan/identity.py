@@ -13,6 +13,7 @@ NAMES = {
     "optimisation": "another optimisation level",
     "reading": "another reading of the outputs",
     "custom_op_libs": "other --custom-op-lib",
+    "copies": "other copies of weights",
     "onnxruntime": "another onnxruntime",
     "onnx": "another onnx",
     "numpy": "another numpy",

@@ -17,6 +17,7 @@ from networks import (
     oracle,
     smallest_zeroed,
     tied,
+    tied_embedding,
     with_dead_weight,
     with_external_data,
     with_idle_branch,
@@ -100,6 +101,41 @@ def test_a_tied_weight_is_changed_everywhere_at_once(tmp_path: Path, engine: str
     pruned = smallest_zeroed(weight_values(tmp_path / "m.onnx", "shared"), 18)
     expected = squared(tmp_path / "m.onnx", x, {"shared": pruned})
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_copies_of_a_weight_are_changed_with_it(tmp_path: Path, engine: str) -> None:
+    x = np.random.default_rng(1).integers(0, 40, (60, 6))
+    np.savez(tmp_path / "words.npz", x=x)
+    data = str(tmp_path / "words.npz")
+    with bench_of(tied_embedding(), tmp_path, (6,), None, data=data, metrics=("dense-mse",), batch_size=8) as bench:
+        x = x[bench.split.search]
+        with evaluator_over(bench, engine) as evaluator:
+            found = drops(evaluator, Change("table", "magnitude", 0.5), (0, 30))
+    pruned = smallest_zeroed(weight_values(tmp_path / "m.onnx", "table"), 320)
+    expected = squared(tmp_path / "m.onnx", x, {"table": pruned, "onnx::MatMul_9": pruned.T.copy()})
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_copies_without_effect_are_no_bug_of_the_engine(tmp_path: Path, engine: str) -> None:
+    """A saved model is asked too, in which the copy is stored once more, transposed."""
+    rng = np.random.default_rng(0)
+    dead = normal(rng, 6, 16)
+    weights = {"live": normal(rng, 6, 3), "dead": dead, "again": dead.T.copy(), "last": normal(rng, 6, 3)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "live"], ["a"]),
+        helper.make_node("MatMul", ["x", "dead"], ["b"]),
+        helper.make_node("MatMul", ["b", "again"], ["c"]),
+        helper.make_node("MatMul", ["c", "last"], ["d"]),
+        helper.make_node("Mul", ["d", "zero"], ["e"]),
+        helper.make_node("Add", ["a", "e"], ["logits"]),
+    ]
+    proto = model_of(nodes, {"x": ["N", 6]}, {"logits": ["N", 3]}, weights | {"zero": np.zeros(1, np.float32)})
+    with (
+        bench_of(proto, tmp_path, (6,), 3, metrics=("dense-mse",)) as bench,
+        evaluator_over(bench, engine) as evaluator,
+    ):
+        assert bench.inventory.copies
+        assert [evaluator.effect(name, 20) for name in ("live", "dead")] == ["effective", "no effect"]
 
 
 def test_a_level_that_changes_nothing_costs_nothing(tmp_path: Path, engine: str) -> None:
