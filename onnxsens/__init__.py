@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from onnxsens.api import apply, auto, inspect, plan, scan, verify
     from onnxsens.errors import OnnxsensError
     from onnxsens.forecast import estimate
+    from onnxsens.frameworks.mapfile import Map, read_map
+    from onnxsens.handover import export, map_model
     from onnxsens.options import Options
     from onnxsens.plan import Goal, Plan, read_plan
     from onnxsens.scan import Grid, SweetSpotter, TopDown
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Goal",
     "Grid",
+    "Map",
     "OnnxsensError",
     "Options",
     "Plan",
@@ -27,8 +30,11 @@ __all__ = [
     "apply",
     "auto",
     "estimate",
+    "export",
     "inspect",
+    "map_model",
     "plan",
+    "read_map",
     "read_plan",
     "scan",
     "verify",
@@ -37,6 +43,7 @@ __all__ = [
 _HOMES = {
     "Goal": "onnxsens.plan",
     "Grid": "onnxsens.scan",
+    "Map": "onnxsens.frameworks.mapfile",
     "OnnxsensError": "onnxsens.errors",
     "Options": "onnxsens.options",
     "Plan": "onnxsens.plan",
@@ -45,8 +52,11 @@ _HOMES = {
     "apply": "onnxsens.api",
     "auto": "onnxsens.api",
     "estimate": "onnxsens.forecast",
+    "export": "onnxsens.handover",
     "inspect": "onnxsens.api",
+    "map_model": "onnxsens.handover",
     "plan": "onnxsens.api",
+    "read_map": "onnxsens.frameworks.mapfile",
     "read_plan": "onnxsens.plan",
     "scan": "onnxsens.api",
     "verify": "onnxsens.api",

@@ -174,6 +174,7 @@ def auto(
     force: bool = False,
     pareto: bool = False,
     iterative: int | None = None,
+    checkpoint: Path | None = None,
 ) -> Plan:
     """Scan, plan, apply and verify; leaves `scan.db`, `plan.json` and `pruned.onnx` in `folder`.
 
@@ -183,14 +184,26 @@ def auto(
         force: overwrite a plan or model in `folder` that this run did not write.
         pareto: measure the whole front too, and leave it in `pareto.json`.
         iterative: steps in which sparsity rises to the goal's, each from the model that the one before left.
+        checkpoint: the source's parameters; leaves `map.json`, and masks and updated values under their names.
 
     Raises:
         OnnxsensError: as its parts do.
     """
     if iterative is not None:
-        return iterate(model_path, options, folder, goal, iterative, observer, step, resolution, force)
+        return iterate(model_path, options, folder, goal, iterative, observer, step, resolution, force, checkpoint)
+    results = PLAN_FILE, PRUNED_FILE
     return make_plan(
-        model_path, options, folder, goal, observer, step, resolution, (PLAN_FILE, PRUNED_FILE), force, pareto=pareto
+        model_path,
+        options,
+        folder,
+        goal,
+        observer,
+        step,
+        resolution,
+        results,
+        force,
+        pareto=pareto,
+        checkpoint=checkpoint,
     )
 
 
@@ -205,6 +218,7 @@ def plan(
     resolution: float = RESOLUTION,
     force: bool = False,
     pareto: bool = False,
+    checkpoint: Path | None = None,
 ) -> Plan:
     """Choose a level for every weight, check the choice as a whole, leave `plan.json` in `folder`.
 
@@ -212,13 +226,26 @@ def plan(
 
     Args:
         force: overwrite a plan in `folder` that this run did not write.
-        pareto: as of `auto`.
+        pareto, checkpoint: as of `auto`.
 
     Raises:
         GoalError: the goal cannot be met, or not be decided with these samples.
         OnnxsensError: as its parts do.
     """
-    return make_plan(model_path, options, folder, goal, observer, step, resolution, (PLAN_FILE,), force, pareto=pareto)
+    results = (PLAN_FILE,)
+    return make_plan(
+        model_path,
+        options,
+        folder,
+        goal,
+        observer,
+        step,
+        resolution,
+        results,
+        force,
+        pareto=pareto,
+        checkpoint=checkpoint,
+    )
 
 
 def apply(
@@ -236,7 +263,7 @@ def apply(
         if out.resolve() == used.resolve():
             raise StorageError(f"'{out}' is what the pruned model is made from; choose another name for it")
     claim(out, force=force)
-    inventory = take_inventory(model)
+    inventory = take_inventory(model, apart=[weight.name for weight in made.weights])
     changed = planned_weights(made, Path(plan_path).parent, model, inventory, by_name=by_name)
     write_model(model, changed, out)
     zeros = sum(changed.zeros(weight.name) if weight.name in changed else weight.zeros for weight in inventory.weights)
@@ -271,14 +298,15 @@ def verify(
         raise UsageError("the plan has no quality goal, so there is no limit to verify; give --max-drop METRIC=X")
     names = tuple(goal.max_drop)
     options = replace(options, technique=made.technique, seed=made.data.seed)
+    apart = [weight.name for weight in made.weights]
     with ExitStack() as stack:
-        bench = stack.enter_context(Workbench(model_path, options, names, observer, whole=True))
+        bench = stack.enter_context(Workbench(model_path, options, names, observer, whole=True, apart=apart))
         own = bench.dataset.fingerprint() == made.data.sha256 and made.data.holdout > 0
         if own:
             bench.close()
             options = replace(options, holdout=made.data.holdout / made.data.samples)
             observer = None  # it has been told
-            bench = stack.enter_context(Workbench(model_path, options, names, observer))
+            bench = stack.enter_context(Workbench(model_path, options, names, observer, apart=apart))
         else:
             bench.observer.note(
                 "these are not the samples that the plan was made with, or prepared otherwise; all are used"

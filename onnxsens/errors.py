@@ -7,6 +7,7 @@
     │   ├── ModelError                3   the ONNX file
     │   │   └── OutOfMemoryError      3   it needs more memory, of the host or a device, than there is
     │   ├── DataError                 3   samples or labels
+    │   ├── CheckpointError           3   a file of the source framework's weights
     │   ├── MetricError               3   a metric that cannot be computed on these outputs
     │   ├── PlanError                 3   plan.json, or a plan for another model
     │   └── RunMismatchError          3   a run folder made from another model, data or recipe
@@ -61,6 +62,10 @@ class OutOfMemoryError(ModelError):
 
 class DataError(InputError):
     """Samples or labels are missing or do not fit the model."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint of the source framework is missing, damaged, or of a format that is not read."""
 
 
 class MetricError(InputError):

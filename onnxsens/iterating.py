@@ -16,6 +16,7 @@ from onnxsens.arrays import AnyArray
 from onnxsens.engine.carrying import Carried
 from onnxsens.errors import StorageError, UsageError
 from onnxsens.files import prepare_directory, sha256_of
+from onnxsens.frameworks.exporting import SOURCE_FILES
 from onnxsens.limits import allowed_levels, for_target
 from onnxsens.model import Model, load_model
 from onnxsens.options import Options
@@ -24,7 +25,7 @@ from onnxsens.plan.bounds import normal_quantile
 from onnxsens.plan.ensemble import Candidate
 from onnxsens.plan.evidence import alternative
 from onnxsens.plan.verification import judge
-from onnxsens.planning import CHANGES_FILE, PLAN_FILE, PRUNED_FILE, describe, finish, make_plan, task_of
+from onnxsens.planning import CHANGES_FILE, PLAN_FILE, PRUNED_FILE, describe, finish, make_plan, map_beside, task_of
 from onnxsens.runs import open_run, refuse_empty_holdout, refuse_foreign, repeat_dense
 from onnxsens.scan import Joint, Observer
 from onnxsens.scan.store import FILE as STORE_FILE
@@ -51,6 +52,7 @@ def iterate(
     step: float,
     resolution: float,
     force: bool,
+    checkpoint: Path | None = None,
 ) -> Plan:
     """A plan in so many steps; each has a run of its own in `folder/steps`, which the next call goes on with.
 
@@ -71,6 +73,7 @@ def iterate(
         refuse_foreign(folder, RESULTS, {}, force=force)
     options = for_target(options, goal)
     prepare_directory(folder)
+    results = (*RESULTS, *(SOURCE_FILES if checkpoint else ()))
     files: list[Path] = []
     for number in range(1, steps + 1):
         own = folder / "steps" / f"{number}-of-{steps}"
@@ -82,7 +85,8 @@ def iterate(
     with Workbench(model_path, options, (), observer, update="reconstruct") as bench:
         refuse_empty_holdout(bench)
         store = open_run(bench, folder)
-        refuse_foreign(folder, RESULTS, store.artefacts(), force=force)
+        mapped = map_beside(bench, checkpoint)
+        refuse_foreign(folder, results, store.artefacts(), force=force)
         scanner = bench.scanner(store)
         repeat_dense(bench, scanner)
         effects = scanner.look_for_effects()
@@ -103,8 +107,7 @@ def iterate(
             steps=[alternative(f"step {number}", each.sparsity, each) for number, each in enumerate(joints, 1)],
             hurts_after=last_harmless(joints, metric),
         )
-        finish(bench, store, made, folder, RESULTS)
-        return made
+        return finish(bench, store, made, folder, results, mapped)
 
 
 def differences(dense: Model, pruned: Model) -> dict[str, AnyArray]:

@@ -8,6 +8,10 @@ from onnxsens.engine.carrying import methods_for
 from onnxsens.engine.tensor_file import write_tensors
 from onnxsens.errors import StorageError, UsageError
 from onnxsens.files import sha256_of
+from onnxsens.frameworks.exporting import MAP_FILE, SOURCE_FILES, leave_masks
+from onnxsens.frameworks.mapfile import Map, write_map
+from onnxsens.frameworks.mapping import covered, make_map, with_sources
+from onnxsens.frameworks.masks import carry_back, lost
 from onnxsens.limits import allowed_levels, for_target, frozen, refuse_uncountable
 from onnxsens.model import write_model
 from onnxsens.options import Options
@@ -55,14 +59,16 @@ def make_plan(
     force: bool,
     *,
     pareto: bool = False,
+    checkpoint: Path | None = None,
 ) -> Plan:
     """What `auto` and `plan` share.
 
     Args:
         results: which files to leave in `folder`.
         pareto: measure the whole front too, and leave it in `pareto.json`.
+        checkpoint: the source's parameters; leaves `map.json` and the plan's masks under their names.
     """
-    results = (*results, CHANGES_FILE, *([PARETO_FILE] if pareto else []))
+    results = (*results, CHANGES_FILE, *([PARETO_FILE] if pareto else []), *(SOURCE_FILES if checkpoint else ()))
     TopDown(step, resolution)  # refuses what makes no sense, before anything is opened
     if Path(model_path).resolve() in [(folder / name).resolve() for name in results]:
         raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
@@ -78,6 +84,7 @@ def make_plan(
     with Workbench(model_path, options, tuple(goal.max_drop), observer, update="reconstruct") as bench:
         refuse_empty_holdout(bench)
         refuse_uncountable(bench.technique, goal)
+        mapped = map_beside(bench, checkpoint)
         allowed = allowed_levels(bench, goal)
         refuse_undecidable(bench.metrics, bench.binary, goal, bench.sizes["holdout"], options.holdout)
         store = open_run(bench, folder)
@@ -95,8 +102,16 @@ def make_plan(
             store.put_artefact(PARETO_FILE, sha256_of(folder / PARETO_FILE))
         chosen = planner.choose()
         made = describe(bench, store, task, chosen, folder)
-        finish(bench, store, made, folder, results)
-        return made
+        return finish(bench, store, made, folder, results, mapped)
+
+
+def map_beside(bench: Workbench, checkpoint: Path | None) -> Map:
+    """Which source parameters the model's weights are; made before anything is measured, since it may be refused."""
+    mapped = make_map(bench.model, bench.inventory, checkpoint)
+    if checkpoint is not None:
+        for note in (*mapped.notes, covered(mapped.coverage)):
+            bench.observer.note(note)
+    return mapped
 
 
 def task_of(bench: Workbench, scanner: Scanner, goal: Goal, effects: Mapping[str, Effect], allowed: AnyLevel) -> Task:
@@ -117,14 +132,28 @@ def task_of(bench: Workbench, scanner: Scanner, goal: Goal, effects: Mapping[str
     )
 
 
-def finish(bench: Workbench, store: Store, made: Plan, folder: Path, results: Sequence[str]) -> None:
-    """Leave the plan, and the pruned model where that is wanted."""
+def finish(bench: Workbench, store: Store, made: Plan, folder: Path, results: Sequence[str], mapped: Map) -> Plan:
+    """Leave the plan, and the pruned model and masks where they are wanted.
+
+    Returns:
+        The plan as it was written, with names of the source.
+    """
+    made = with_sources(made, mapped)
     write_plan(made, folder / PLAN_FILE)
     store.put_artefact(PLAN_FILE, sha256_of(folder / PLAN_FILE))
+    changed = planned_weights(made, folder, bench.model, bench.inventory, by_name=False)
     if PRUNED_FILE in results:
-        changed = planned_weights(made, folder, bench.model, bench.inventory, by_name=False)
         write_model(bench.model, changed, folder / PRUNED_FILE)
         store.put_artefact(PRUNED_FILE, sha256_of(folder / PRUNED_FILE))
+    if MAP_FILE in results:
+        write_map(mapped, folder / MAP_FILE)
+        carried = carry_back(made, bench.model, bench.inventory, changed, mapped, guesses=False)
+        written = leave_masks(folder / PLAN_FILE, folder, mapped, carried)
+        for path in (folder / MAP_FILE, *written):
+            store.put_artefact(path.name, sha256_of(path))
+        for note in lost(carried.left_out, carried.not_updated):
+            bench.observer.note(note)
+    return made
 
 
 def carrying_of(bench: Workbench, untouched: Sequence[str]) -> Carrying | None:

@@ -20,6 +20,7 @@ FLOORS = [
     {"engine", "targets"},
     {"scan"},
     {"plan"},
+    {"frameworks"},
     {"results"},
     {"report"},
     {"opened", "ways"},
@@ -29,7 +30,7 @@ FLOORS = [
     {"limits"},
     {"planning"},
     {"iterating"},
-    {"api", "forecast"},
+    {"api", "forecast", "handover"},
     {"__init__"},
     {"cli"},
     {"start"},
@@ -86,7 +87,7 @@ def test_no_room_has_a_name_that_says_nothing() -> None:
 
 
 def test_nothing_unpickles_or_evaluates() -> None:
-    banned = re.compile(r"\bpickle\b|allow_pickle=True|\beval\(|\bexec\(|yaml\.load")
+    banned = re.compile(r"\bpickle\b|allow_pickle=True|(?<!\.)\beval\(|(?<!\.)\bexec\(|yaml\.load")
     # One names the file format, to explain that it is not ONNX; one runs the file that the user named.
     allowed = {"onnxsens/model/load.py", "onnxsens/usercode.py"}
     found = {str(path.relative_to(ROOT)) for path in FILES if banned.search(strip_docstrings(path))}

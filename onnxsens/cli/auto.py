@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from onnxsens.cli.options import (
+    checkpoint_option,
     data_option,
     engine_options,
     goal_options,
@@ -32,6 +33,7 @@ from onnxsens.errors import UsageError
 @preprocessing_options
 @engine_options
 @speed_options
+@checkpoint_option
 @click.option("--force", is_flag=True, help="Overwrite a plan or model in RUN that is not part of a run.")
 @click.option("--iterative", type=int, metavar="K", help="Let the sparsity rise in K steps, each scanned anew.")
 @click.option("--dry-run", is_flag=True, help="Say how many evaluations and about how long, and stop.")
@@ -46,11 +48,14 @@ def command(
     force: bool,
     dry_run: bool,
     iterative: int | None,
+    checkpoint: Path | None,
     **options: Any,
 ) -> None:
     """Scan MODEL, choose a plan, write the pruned model, and verify the plan on samples it was not made on.
 
-    RUN gets scan.db, plan.json, changes.safetensors and pruned.onnx. The same command again goes on where it stopped.
+    RUN gets scan.db, plan.json, changes.safetensors and pruned.onnx; with a checkpoint of the framework that MODEL came
+    from, map.json, masks.safetensors and weights.safetensors under its names too. The same command again goes on where
+    it stopped.
     Without a goal, the knee of the front between sparsity and loss is taken.
     """
     from onnxsens.api import auto
@@ -82,5 +87,6 @@ def command(
             force=force,
             pareto=pareto,
             iterative=iterative,
+            checkpoint=checkpoint,
         )
-    finish_plan(shell, made, folder, [PRUNED_FILE], pareto=pareto)
+    finish_plan(shell, made, folder, [PRUNED_FILE], pareto=pareto, with_sources=checkpoint is not None)

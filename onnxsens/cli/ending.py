@@ -1,6 +1,5 @@
 """How a command that made a plan ends: the plan shown, and the exit code that it deserves."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,20 +8,23 @@ from rich.text import Text
 
 from onnxsens.cli.shell import Shell
 from onnxsens.errors import IncompleteError, VerificationFailedError
+from onnxsens.frameworks.exporting import SOURCE_FILES
 from onnxsens.plan.front import read_front
 from onnxsens.plan.planfile import Plan
 from onnxsens.planning import PARETO_FILE, PLAN_FILE
 from onnxsens.report import documents, terminal
-from onnxsens.report.text import inert
 
 
-def finish_plan(shell: Shell, made: Plan, folder: Path, besides: Sequence[str], *, pareto: bool) -> None:
+def finish_plan(
+    shell: Shell, made: Plan, folder: Path, besides: Sequence[str], *, pareto: bool, with_sources: bool
+) -> None:
     """Show the plan.
 
     Args:
         folder: of the run.
         besides: files that were written there besides the plan's own.
         pareto: whether the front was measured too; what lies there else may be of another goal or technique.
+        with_sources: whether masks were written under the source's names; what lies there else is of another plan.
     Raises:
         VerificationFailedError: it did not pass its check.
         IncompleteError: some of its weights could not be measured.
@@ -33,9 +35,13 @@ def finish_plan(shell: Shell, made: Plan, folder: Path, besides: Sequence[str], 
     shell.result(Group(*shown), documents.plan(made))
     changes = [made.changes.file] if made.changes else []
     front = [PARETO_FILE] if pareto else []
-    written = [folder / name for name in (PLAN_FILE, *changes, *front, *besides)]
-    if not shell.as_json and shell.verbosity >= 0:
-        sys.stderr.write("\n" + "".join(f"wrote {inert(str(path))}\n" for path in written))
+    sources = [name for name in SOURCE_FILES if (folder / name).exists()]
+    if sources and not with_sources:
+        shell.note(
+            f"{folder / sources[-1]} is of an earlier plan; write it again with 'onnxsens export --to masks --force'"
+        )
+    written = [folder / name for name in (PLAN_FILE, *changes, *front, *besides, *(sources if with_sources else []))]
+    shell.wrote(written)
     if made.quality.verified is False:
         raise VerificationFailedError(
             f"the plan failed its verification, {made.quality.looks} of 3 looks at the hold-out split; "

@@ -67,6 +67,13 @@ engine_options = stacked(
     custom_op_option,
 )
 
+checkpoint_option = click.option(
+    "--checkpoint",
+    type=PATH,
+    metavar="FILE",
+    help="Of the source framework: safetensors, npz, PyTorch, Keras or Flax.",
+)
+
 jobs_option = click.option(
     "-j", "--jobs", type=int, metavar="N", help="Processes that share weights and threads.  [default: what is faster]"
 )

@@ -9,6 +9,7 @@ import click
 
 from onnxsens.cli.options import (
     PATH,
+    checkpoint_option,
     custom_op_option,
     data_option,
     goal_options,
@@ -28,6 +29,7 @@ from onnxsens.cli.shell import Shell, shared
 @limit_options
 @search_options
 @speed_options
+@checkpoint_option
 @custom_op_option
 @shared
 def command(
@@ -42,6 +44,7 @@ def command(
     jobs: int | None,
     cache_memory: str | None,
     custom_op_libs: Sequence[str],
+    checkpoint: Path | None,
     **of_the_goal: Any,
 ) -> None:
     """Choose a level for every weight from the measurements in RUN, and write RUN/plan.json.
@@ -63,7 +66,17 @@ def command(
     options = replace(options, exact=exact or options.exact, jobs=jobs, cache_memory=memory)
     shell.saved = run
     with Progress(shell) as progress:
-        made = plan(path, options, run, goal, progress, step=step, resolution=resolution, pareto=pareto)
+        made = plan(
+            path,
+            options,
+            run,
+            goal,
+            progress,
+            step=step,
+            resolution=resolution,
+            pareto=pareto,
+            checkpoint=checkpoint,
+        )
     if (run / PRUNED_FILE).exists():
         shell.note(f"{run / PRUNED_FILE} is of an earlier plan; write it again with 'onnxsens apply --force'")
-    finish_plan(shell, made, run, [], pareto=pareto)
+    finish_plan(shell, made, run, [], pareto=pareto, with_sources=checkpoint is not None)

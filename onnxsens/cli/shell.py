@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -64,6 +64,13 @@ class Shell:
             sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, allow_nan=False, default=str) + "\n")
         elif self.verbosity >= 0:
             self.console(stderr=False).print(shown)
+
+    def wrote(self, paths: Sequence[Path]) -> None:
+        """Say which files are new, on stderr."""
+        from onnxsens.report.text import inert
+
+        if not self.as_json and self.verbosity >= 0:
+            sys.stderr.write("\n" + "".join(f"wrote {inert(str(path))}\n" for path in paths))
 
     def note(self, text: str) -> None:
         """Something the user should know, on stderr."""

@@ -171,6 +171,18 @@ class Choice(Record, frozen=True, kw_only=True):
     carried_out: Count = 0
 
 
+class Source(Record, frozen=True, kw_only=True):
+    """What a weight is called where the model came from: `map.json` has it element by element.
+
+    `transform`: how its parameters lie in it. `confidence`: `exact` and `scaled` by the numbers of a checkpoint,
+    `metadata` and `name` by what the ONNX file says.
+    """
+
+    parameters: list[str]
+    transform: str
+    confidence: str
+
+
 class PlannedWeight(Record, frozen=True, kw_only=True):
     """One weight. `dtype`: as stored; `encoding`: how it is kept and what stands between it and its first operator,
     such as `Constant -> DequantizeLinear`. `picks`: what each picker proposed.
@@ -180,7 +192,7 @@ class PlannedWeight(Record, frozen=True, kw_only=True):
 
     `setting`: what the level comes to in the technique's own unit, such as bits. `limited`: what keeps its level in a
     range, such as an option or its shape. `not_updated`: why its kept elements are as they were, where the plan's
-    others are updated.
+    others are updated. `source`: what it is called in the framework that it came from, where that is certain.
     """
 
     name: str
@@ -200,6 +212,7 @@ class PlannedWeight(Record, frozen=True, kw_only=True):
     setting: float | None = None
     limited: str | None = None
     not_updated: str | None = None
+    source: Source | None = None
 
 
 class SkippedParameters(Record, frozen=True, kw_only=True):
