@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +18,17 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-WIDTH = 1024
 
-
-def parameters(blocks: int, seed: int) -> dict[str, np.ndarray]:
-    """Of a model of so many blocks, about 50 MB each."""
+def parameters(blocks: int, width: int, seed: int) -> dict[str, np.ndarray]:
+    """Of a model of so many blocks, about 50 MB each at a width of 1,024."""
     rng = np.random.default_rng(seed)
     made: dict[str, np.ndarray] = {}
     for number in range(blocks):
         for name, shape in (
-            ("attention.qkv.weight", (3 * WIDTH, WIDTH)),
-            ("attention.out.weight", (WIDTH, WIDTH)),
-            ("up.weight", (4 * WIDTH, WIDTH)),
-            ("down.weight", (WIDTH, 4 * WIDTH)),
+            ("attention.qkv.weight", (3 * width, width)),
+            ("attention.out.weight", (width, width)),
+            ("up.weight", (4 * width, width)),
+            ("down.weight", (width, 4 * width)),
         ):
             made[f"blocks.{number}.{name}"] = rng.standard_normal(shape, np.float32) * 0.02
     return made
@@ -40,7 +39,7 @@ def exported(given: dict[str, np.ndarray], path: Path) -> None:
     rng = np.random.default_rng(9)
     nodes, tensors = [], []
     value = "x"
-    blocks = len(given) // 4
+    blocks, width = len(given) // 4, given["blocks.0.up.weight"].shape[1]
 
     def multiply(name: str, weight: np.ndarray) -> None:
         nonlocal value
@@ -51,16 +50,16 @@ def exported(given: dict[str, np.ndarray], path: Path) -> None:
     for number in range(blocks):
         qkv = given[f"blocks.{number}.attention.qkv.weight"]
         for part, name in enumerate("qkv"):
-            multiply(f"val_{number}_{name}", qkv[part * WIDTH : (part + 1) * WIDTH].T)
+            multiply(f"val_{number}_{name}", qkv[part * width : (part + 1) * width].T)
         multiply(f"val_{number}_out", given[f"blocks.{number}.attention.out.weight"].T)
-        scale = rng.uniform(0.5, 2, (4 * WIDTH, 1)).astype(np.float32)
+        scale = rng.uniform(0.5, 2, (4 * width, 1)).astype(np.float32)
         multiply(f"val_{number}_up", (given[f"blocks.{number}.up.weight"] * scale).T)
         multiply(f"val_{number}_down", given[f"blocks.{number}.down.weight"].T)
     graph = helper.make_graph(
         nodes,
         "blocks",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", WIDTH])],
-        [helper.make_tensor_value_info(value, TensorProto.FLOAT, ["n", WIDTH])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", width])],
+        [helper.make_tensor_value_info(value, TensorProto.FLOAT, ["n", width])],
         tensors,
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), str(path))
@@ -93,22 +92,25 @@ def measured(model: Path, checkpoint: Path) -> tuple[float, float, int]:
     return time.perf_counter() - started, int(done.stdout) / 1024, done.returncode
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Both cases, for a number of blocks."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mapping", description=__doc__.splitlines()[0])
     parser.add_argument("--blocks", type=int, default=7, help="about 50 MB each")
-    blocks = parser.parse_args().blocks
+    parser.add_argument("--width", type=int, default=1024, help="of a block")
+    given_options = parser.parse_args(arguments)
+    blocks, width = given_options.blocks, given_options.width
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        given = parameters(blocks, seed=0)
+        given = parameters(blocks, width, seed=0)
         exported(given, folder / "model.onnx")
         save_file(given, folder / "own.safetensors")
+        np.savez(folder / "own.npz", **given)  # type: ignore[arg-type]  # no array is called allow_pickle
         del given
-        save_file(parameters(blocks, seed=1), folder / "other.safetensors")
+        save_file(parameters(blocks, width, seed=1), folder / "other.safetensors")
         size = (folder / "own.safetensors").stat().st_size / 1e6
-        for what in ("own", "other"):
-            seconds, peak, code = measured(folder / "model.onnx", folder / f"{what}.safetensors")
-            print(f"{what:>6}: {size:,.0f} MB, {seconds:.1f} s, peak {peak:,.0f} MB ({peak / size:.2f}x), exit {code}")
+        for what in ("own.safetensors", "own.npz", "other.safetensors"):
+            seconds, peak, code = measured(folder / "model.onnx", folder / what)
+            print(f"{what:>18}: {size:,.1f} MB, {seconds:.1f} s, peak {peak:,.0f} MB ({peak / size:.2f}x), exit {code}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Write the PyTorch state dict of `jv_transformer.onnx`, as it was before the export: `jv_transformer.safetensors`.
 
-The scripts that trained the `jv_*` models are not kept, but nothing is lost in this one: the exporter left all numbers as
-they were, transposed the weights of Linear layers on 3-D inputs and called them `onnx::MatMul_228` and so on. The bias that
-is added to what such a MatMul gives kept its name, and so says whose weight it is. Needs onnx and safetensors.
+The scripts that trained the `jv_*` models are not kept, but nothing is lost in this one: the exporter left all numbers
+as they were, transposed the weights of Linear layers on 3-D inputs and called them `onnx::MatMul_228` and so on. The
+bias that is added to what such a MatMul gives kept its name, and so says whose weight it is. Needs onnx and safetensors.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 sys.path.append(str(ROOT))  # the suite is no part of what is installed
 
-from benchmarks import ablation, engine, growth, plan_quality, plan_time, wide_layer
+from benchmarks import ablation, engine, growth, mapping, plan_quality, plan_time, wide_layer
 from benchmarks.cases import METRICS, SHIPPED, case
 from benchmarks.floor import suffix_shares
 from benchmarks.making import make
@@ -187,3 +187,12 @@ def test_plan_quality_and_the_ablation_table_every_method(capsys: pytest.Capture
 def test_a_wide_layer_says_what_it_took(capsys: pytest.CaptureFixture[str]) -> None:
     wide_layer.main(["--rows", "8", "--columns", "40", "--inputs", "2000"])
     assert capsys.readouterr().out.startswith("8 x 40: ")
+
+
+def test_mapping_finds_its_own_checkpoint_and_refuses_the_other(capfd: pytest.CaptureFixture[str]) -> None:
+    mapping.main(["--blocks", "2", "--width", "32"])
+    said = capfd.readouterr()
+    assert said.err.count("100.0% of the elements of 12 weights") == 2
+    assert "is not the checkpoint of" in said.err
+    assert said.out.count("exit 0") == 2
+    assert said.out.count("exit 3") == 1

@@ -95,6 +95,24 @@ def more() -> Any:
     return More()
 
 
+def lengths() -> Any:
+    """Weight norm: a Linear and a Conv1D as directions and lengths, which the exporter multiplies."""
+    from paddle import nn
+
+    class Lengths(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.widen = nn.utils.weight_norm(nn.Linear(FEATURES, 24), dim=1)
+            self.line = nn.utils.weight_norm(nn.Conv1D(TOKENS, 12, 3))
+            self.head = nn.Linear(22, 3)
+
+        def forward(self, x: Any) -> Any:
+            relu = nn.functional.relu
+            return self.head(relu(self.line(relu(self.widen(x)))))
+
+    return Lengths()
+
+
 SQUARES = ("first", "equal", "permuted", "transposed", "symmetric", "zero", "zero_too", "constant", "constant_too")
 
 
@@ -156,6 +174,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "gru": (TOKENS, FEATURES),
     "lstm": (TOKENS, FEATURES),
     "more": (TOKENS, FEATURES),
+    "lengths": (TOKENS, FEATURES),
     "twins": (3, 8, 8),
 }
 EXPORTERS = ("folded", "raw")
@@ -167,7 +186,7 @@ def build(net: str) -> Any:
     import paddle
 
     with paddle.utils.unique_name.guard():  # else the parameters' names count up from net to net
-        model = twins() if net == "twins" else NETS[net]()
+        model = {**NETS, "twins": twins, "lengths": lengths}[net]()
     model.eval()
     generator = np.random.default_rng(1)
     for name, value in model.state_dict().items():
@@ -221,6 +240,9 @@ def export(model: Any, net: str, exporter: str, path: Path) -> None:
     """Write the model as ONNX, batch size free."""
     import paddle
 
+    model(
+        paddle.to_tensor(sample(net, 1, 0))
+    )  # weight norm multiplies in a call, and the exporter takes the last product
     spec = [paddle.static.InputSpec([None, *SHAPES[net]], "float32", "x")]
     if exporter == "folded":
         paddle.onnx.export(model, str(path.with_suffix("")), input_spec=spec, opset_version=17)

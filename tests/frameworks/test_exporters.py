@@ -10,9 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
-from exporting import export_of, imported, layer, write_masks
+from exporting import export_of, imported, layer, plan_of, write_masks
 
 from onnxsens.errors import UsageError
 from onnxsens.frameworks.exporters import Export, Exporter, Layer, Mode, exporters
@@ -145,12 +146,14 @@ def test_a_mask_carries_patterns_that_a_ratio_cannot(name: str) -> None:
 def test_a_header_says_what_the_numbers_mean(tmp_path: Path) -> None:
     rescaled = replace(TORCH[0], rescaled=True, tensors=("q", "k"))
     guessed = replace(TORCH[1], confidence="guess")
-    text = flat(text_of("torch", rescaled, guessed, weights_file="weights.safetensors"))
+    updated = msgspec.structs.replace(plan_of((rescaled, guessed)), update="obs")
+    text = flat(text_of("torch", rescaled, guessed, plan=updated))
     assert "A ratio re-ranks weights in the source: magnitudes on BatchNorm-folded weights differ from unfolded" in text
     assert "rank differently here: 'stem.conv.weight'" in text
     assert "'stem.conv.weight' is several weights of the ONNX file, which are ranked together here: 'q', 'k'" in text
     assert "these names are guesses, check them: 'blocks.0.fc.weight'" in text
-    assert "which they do not fit: use --mode mask" in text
+    assert "which they do not fit, and has none of them: use --mode mask" in text
+    assert "Updated values" not in text_of("torch", *TORCH)
     assert "Parameters: 2, with 2400 zeros in 5120 elements." in text
     masked = flat(text_of("torch", rescaled, guessed, mode="mask", weights_file="weights.safetensors"))
     assert "The mask carries the tested zeros exactly" in masked and "rank differently" not in masked

@@ -33,7 +33,7 @@ class Case:
         for name in weights:
             nodes.append(helper.make_node("MatMul", [value, name], [f"{name}_out"]))
             value = f"{name}_out"
-        first, last = list(weights.values())[0], list(weights.values())[-1]
+        first, *_, last = [*weights.values(), *weights.values()]
         graph = helper.make_graph(
             nodes,
             "g",

@@ -85,6 +85,15 @@ class TestTwins(TwinTrips):
 
 
 @pytest.mark.usefixtures("frameworks")
+class TestWeightNorm(UpdatedTrips):
+    """Nothing is updated, but the lengths have to follow the zeros, or what is kept grows to make up for them."""
+
+    @pytest.fixture(scope="class", params=paddle_nets.EXPORTERS)
+    def journey(self, frameworks: None, request: pytest.FixtureRequest, tmp_path_factory: Folders) -> Journey:
+        return Journey(PaddleSource("lengths", request.param), ".npz", tmp_path_factory.mktemp("lengths"))
+
+
+@pytest.mark.usefixtures("frameworks")
 class TestUpdated(UpdatedTrips):
     @pytest.fixture(scope="class", params=[("cnn", "folded"), ("cnn", "raw"), ("lstm", "folded")], ids="-".join)
     def journey(self, frameworks: None, request: pytest.FixtureRequest, tmp_path_factory: Folders) -> Journey:

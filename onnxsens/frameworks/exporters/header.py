@@ -88,8 +88,8 @@ def header(
     ]
     lines += listed("Traps:", traps)
     lines += listed("Mind:", doubts(export, layers))
-    if export.weights_file is not None:
-        lines += ["", *wrapped(updated(export, export.weights_file, values))]
+    if text := updated(export, values):
+        lines += ["", *wrapped(text)]
     if left_out:
         lines += ["", "Left out:", *(f"- {quoted(name)}: {plain(reason)}" for name, reason in left_out)]
     return lines
@@ -119,14 +119,16 @@ def names(found: Sequence[str]) -> str:
     return ", ".join(map(quoted, found))
 
 
-def updated(export: Export, file: str, values: str) -> str:
-    """What is to be done with the other values that an update changed."""
-    if export.mode == "ratio":
+def updated(export: Export, values: str) -> str:
+    """What is to be done with the other values that an update changed; nothing to say where there are none."""
+    if export.mode == "ratio" and export.plan.update != "none":
         return (
-            f"Updated values: {quoted(file)} has values that the plan's update fitted to the tested zeros. A ratio "
-            "zeroes others, which they do not fit: use --mode mask for them."
+            "Updated values: the plan's update fitted the other elements to the tested zeros. A ratio zeroes others, "
+            "which they do not fit, and has none of them: use --mode mask for both."
         )
-    return f"Updated values: {quoted(file)} has what the plan's update made of the other elements. {values}"
+    if export.mode == "ratio" or export.weights_file is None:
+        return ""
+    return f"Updated values: {quoted(export.weights_file)} has what the plan's update made of other elements. {values}"
 
 
 def listed(title: str, items: Sequence[str]) -> list[str]:
