@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from onnxsens.files import claim, prepare_directory
+from onnxsens.errors import StorageError
+from onnxsens.files import claim
 from onnxsens.frameworks.exporters import Mode
 from onnxsens.frameworks.exporting import MAP_FILE, Exported, export_plan
 from onnxsens.frameworks.mapfile import Map, read_map, write_map
@@ -28,6 +29,9 @@ def map_model(
         StorageError: `out` exists, or cannot be written.
     """
     if out is not None:
+        for used in (model_path, *([] if checkpoint is None else [checkpoint])):
+            if out.resolve() == Path(used).resolve():
+                raise StorageError(f"'{out}' is what the map is made from; choose another name for it")
         claim(out, force=force)
     model = load_model(model_path)
     inventory = take_inventory(model)
@@ -72,7 +76,6 @@ def export(
     if map_path is None and beside.exists():
         map_path = beside
     mapped = make_map(model, inventory, None) if map_path is None else read_map(map_path)
-    prepare_directory(folder)
     return export_plan(
         made,
         Path(plan_path),

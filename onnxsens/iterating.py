@@ -17,15 +17,26 @@ from onnxsens.engine.carrying import Carried
 from onnxsens.errors import StorageError, UsageError
 from onnxsens.files import prepare_directory, sha256_of
 from onnxsens.frameworks.exporting import SOURCE_FILES
+from onnxsens.frameworks.mapping import make_map
 from onnxsens.limits import allowed_levels, for_target
-from onnxsens.model import Model, load_model
+from onnxsens.model import Model, load_model, take_inventory
 from onnxsens.options import Options
 from onnxsens.plan import Chosen, Goal, Plan
 from onnxsens.plan.bounds import normal_quantile
 from onnxsens.plan.ensemble import Candidate
 from onnxsens.plan.evidence import alternative
 from onnxsens.plan.verification import judge
-from onnxsens.planning import CHANGES_FILE, PLAN_FILE, PRUNED_FILE, describe, finish, make_plan, map_beside, task_of
+from onnxsens.planning import (
+    CHANGES_FILE,
+    PLAN_FILE,
+    PRUNED_FILE,
+    describe,
+    finish,
+    make_plan,
+    refuse_checkpoint,
+    sources_of,
+    task_of,
+)
 from onnxsens.runs import open_run, refuse_empty_holdout, refuse_foreign, repeat_dense
 from onnxsens.scan import Joint, Observer
 from onnxsens.scan.store import FILE as STORE_FILE
@@ -69,11 +80,14 @@ def iterate(
         raise UsageError(f"--iterative {steps} is no number of steps; give 2 or more")
     if Path(model_path).resolve() in [(folder / name).resolve() for name in RESULTS]:
         raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
+    results = (*RESULTS, *(SOURCE_FILES if checkpoint else ()))
     if not (folder / STORE_FILE).exists():
-        refuse_foreign(folder, RESULTS, {}, force=force)
+        refuse_foreign(folder, results, {}, force=force)
+    if checkpoint is not None:
+        model = load_model(model_path)
+        make_map(model, take_inventory(model), checkpoint)  # refuses what is another model's, before any step
     options = for_target(options, goal)
     prepare_directory(folder)
-    results = (*RESULTS, *(SOURCE_FILES if checkpoint else ()))
     files: list[Path] = []
     for number in range(1, steps + 1):
         own = folder / "steps" / f"{number}-of-{steps}"
@@ -85,8 +99,9 @@ def iterate(
     with Workbench(model_path, options, (), observer, update="reconstruct") as bench:
         refuse_empty_holdout(bench)
         store = open_run(bench, folder)
-        mapped = map_beside(bench, checkpoint)
+        refuse_checkpoint(bench, folder, checkpoint)
         refuse_foreign(folder, results, store.artefacts(), force=force)
+        sources = sources_of(bench, store, folder, checkpoint)
         scanner = bench.scanner(store)
         repeat_dense(bench, scanner)
         effects = scanner.look_for_effects()
@@ -107,7 +122,7 @@ def iterate(
             steps=[alternative(f"step {number}", each.sparsity, each) for number, each in enumerate(joints, 1)],
             hurts_after=last_harmless(joints, metric),
         )
-        return finish(bench, store, made, folder, results, mapped)
+        return finish(bench, store, made, folder, results, sources)
 
 
 def differences(dense: Model, pruned: Model) -> dict[str, AnyArray]:

@@ -1,6 +1,7 @@
 """From an opened workbench to a plan and its files: what `plan` and `auto` share."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from onnxsens.engine import Effect
@@ -9,7 +10,7 @@ from onnxsens.engine.tensor_file import write_tensors
 from onnxsens.errors import StorageError, UsageError
 from onnxsens.files import sha256_of
 from onnxsens.frameworks.exporting import MAP_FILE, SOURCE_FILES, leave_masks
-from onnxsens.frameworks.mapfile import Map, write_map
+from onnxsens.frameworks.mapfile import Map, read_map, write_map
 from onnxsens.frameworks.mapping import covered, make_map, with_sources
 from onnxsens.frameworks.masks import carry_back, lost
 from onnxsens.limits import allowed_levels, for_target, frozen, refuse_uncountable
@@ -84,11 +85,12 @@ def make_plan(
     with Workbench(model_path, options, tuple(goal.max_drop), observer, update="reconstruct") as bench:
         refuse_empty_holdout(bench)
         refuse_uncountable(bench.technique, goal)
-        mapped = map_beside(bench, checkpoint)
+        refuse_checkpoint(bench, folder, checkpoint)
         allowed = allowed_levels(bench, goal)
         refuse_undecidable(bench.metrics, bench.binary, goal, bench.sizes["holdout"], options.holdout)
         store = open_run(bench, folder)
         refuse_foreign(folder, results, store.artefacts(), force=force)
+        sources = sources_of(bench, store, folder, checkpoint)
         crew = hire(bench, store, expected_seconds(bench, typical_levels(step, resolution), 0.25))
         scanner = bench.scanner(store, crew=crew)
         refuse_noisy(repeat_dense(bench, scanner), goal)
@@ -102,16 +104,50 @@ def make_plan(
             store.put_artefact(PARETO_FILE, sha256_of(folder / PARETO_FILE))
         chosen = planner.choose()
         made = describe(bench, store, task, chosen, folder)
-        return finish(bench, store, made, folder, results, mapped)
+        return finish(bench, store, made, folder, results, sources)
 
 
-def map_beside(bench: Workbench, checkpoint: Path | None) -> Map:
-    """Which source parameters the model's weights are; made before anything is measured, since it may be refused."""
-    mapped = make_map(bench.model, bench.inventory, checkpoint)
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What the model's weights are where it came from. `files`: whether masks are left beside the plan."""
+
+    map: Map
+    files: bool
+
+
+def refuse_checkpoint(bench: Workbench, folder: Path, checkpoint: Path | None) -> None:
+    """Stop where a checkpoint makes no sense, before anything is measured.
+
+    Raises:
+        UsageError: the plan will have no zeros to carry back.
+        StorageError: it lies where a result is to be written.
+    """
+    if checkpoint is None:
+        return
+    if not isinstance(bench.way.masks, Sparsity):
+        raise UsageError(
+            f"--checkpoint is for carrying zeros back, and technique '{bench.way.masks.name}' sets none; leave it out"
+        )
+    if checkpoint.resolve() in [(folder / name).resolve() for name in SOURCE_FILES]:
+        raise StorageError(f"the run would overwrite the checkpoint itself, '{checkpoint}'; choose another folder")
+
+
+def sources_of(bench: Workbench, store: Store, folder: Path, checkpoint: Path | None) -> Sources:
+    """Match the model with a checkpoint; without one, go on with the map that this run has, or with what the file says.
+
+    Raises:
+        CheckpointError: it cannot be read, or is that of another model.
+    """
+    written = store.artefacts()
+    there = {name: sha256_of(folder / name) for name in SOURCE_FILES if (folder / name).is_file()}
+    own = MAP_FILE in there and all(written.get(name) == digest for name, digest in there.items())
+    if checkpoint is None and own and isinstance(bench.way.masks, Sparsity):
+        return Sources(read_map(folder / MAP_FILE), files=True)
+    made = make_map(bench.model, bench.inventory, checkpoint)
     if checkpoint is not None:
-        for note in (*mapped.notes, covered(mapped.coverage)):
+        for note in (*made.notes, covered(made.coverage)):
             bench.observer.note(note)
-    return mapped
+    return Sources(made, files=checkpoint is not None)
 
 
 def task_of(bench: Workbench, scanner: Scanner, goal: Goal, effects: Mapping[str, Effect], allowed: AnyLevel) -> Task:
@@ -132,23 +168,23 @@ def task_of(bench: Workbench, scanner: Scanner, goal: Goal, effects: Mapping[str
     )
 
 
-def finish(bench: Workbench, store: Store, made: Plan, folder: Path, results: Sequence[str], mapped: Map) -> Plan:
+def finish(bench: Workbench, store: Store, made: Plan, folder: Path, results: Sequence[str], sources: Sources) -> Plan:
     """Leave the plan, and the pruned model and masks where they are wanted.
 
     Returns:
         The plan as it was written, with names of the source.
     """
-    made = with_sources(made, mapped)
+    made = with_sources(made, sources.map)
     write_plan(made, folder / PLAN_FILE)
     store.put_artefact(PLAN_FILE, sha256_of(folder / PLAN_FILE))
     changed = planned_weights(made, folder, bench.model, bench.inventory, by_name=False)
     if PRUNED_FILE in results:
         write_model(bench.model, changed, folder / PRUNED_FILE)
         store.put_artefact(PRUNED_FILE, sha256_of(folder / PRUNED_FILE))
-    if MAP_FILE in results:
-        write_map(mapped, folder / MAP_FILE)
-        carried = carry_back(made, bench.model, bench.inventory, changed, mapped, guesses=False)
-        written = leave_masks(folder / PLAN_FILE, folder, mapped, carried)
+    if sources.files:
+        write_map(sources.map, folder / MAP_FILE)
+        carried = carry_back(made, bench.model, bench.inventory, changed, sources.map, guesses=False)
+        written = leave_masks(folder / PLAN_FILE, folder, sources.map, carried)
         for path in (folder / MAP_FILE, *written):
             store.put_artefact(path.name, sha256_of(path))
         for note in lost(carried.left_out, carried.not_updated):

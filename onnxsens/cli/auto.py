@@ -63,6 +63,7 @@ def command(
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
     from onnxsens.forecast import estimate
+    from onnxsens.handover import map_model
     from onnxsens.planning import PRUNED_FILE
     from onnxsens.report import documents, terminal
 
@@ -71,6 +72,8 @@ def command(
     goal = goal_from(options)
     settings = build_options(**options)
     if dry_run:
+        if checkpoint is not None:
+            map_model(model, checkpoint)  # refuses what is another model's
         expected = estimate(model, settings, goal, step=step, resolution=resolution)
         shell.result(terminal.estimate(expected), documents.record(expected))
         return
@@ -89,4 +92,4 @@ def command(
             iterative=iterative,
             checkpoint=checkpoint,
         )
-    finish_plan(shell, made, folder, [PRUNED_FILE], pareto=pareto, with_sources=checkpoint is not None)
+    finish_plan(shell, made, folder, [PRUNED_FILE], pareto=pareto)

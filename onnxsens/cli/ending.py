@@ -8,23 +8,20 @@ from rich.text import Text
 
 from onnxsens.cli.shell import Shell
 from onnxsens.errors import IncompleteError, VerificationFailedError
-from onnxsens.frameworks.exporting import SOURCE_FILES
+from onnxsens.frameworks.exporting import SOURCE_FILES, masks_are_of
 from onnxsens.plan.front import read_front
 from onnxsens.plan.planfile import Plan
 from onnxsens.planning import PARETO_FILE, PLAN_FILE
 from onnxsens.report import documents, terminal
 
 
-def finish_plan(
-    shell: Shell, made: Plan, folder: Path, besides: Sequence[str], *, pareto: bool, with_sources: bool
-) -> None:
+def finish_plan(shell: Shell, made: Plan, folder: Path, besides: Sequence[str], *, pareto: bool) -> None:
     """Show the plan.
 
     Args:
         folder: of the run.
         besides: files that were written there besides the plan's own.
         pareto: whether the front was measured too; what lies there else may be of another goal or technique.
-        with_sources: whether masks were written under the source's names; what lies there else is of another plan.
     Raises:
         VerificationFailedError: it did not pass its check.
         IncompleteError: some of its weights could not be measured.
@@ -36,11 +33,11 @@ def finish_plan(
     changes = [made.changes.file] if made.changes else []
     front = [PARETO_FILE] if pareto else []
     sources = [name for name in SOURCE_FILES if (folder / name).exists()]
-    if sources and not with_sources:
-        shell.note(
-            f"{folder / sources[-1]} is of an earlier plan; write it again with 'onnxsens export --to masks --force'"
-        )
-    written = [folder / name for name in (PLAN_FILE, *changes, *front, *besides, *(sources if with_sources else []))]
+    if sources and not masks_are_of(folder / PLAN_FILE, folder):
+        command = f"onnxsens export {folder / PLAN_FILE} --model {made.model.file} --to masks --force"
+        shell.note(f"{', '.join(sources)} in {folder} are of another plan; write them again with '{command}'")
+        sources = []
+    written = [folder / name for name in (PLAN_FILE, *changes, *front, *besides, *sources)]
     shell.wrote(written)
     if made.quality.verified is False:
         raise VerificationFailedError(

@@ -11,7 +11,7 @@ from onnxsens.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
-PATH = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path, readable=False)  # who reads it says what is wrong, with the right exit code
 
 
 def stacked(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:

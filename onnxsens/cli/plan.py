@@ -79,4 +79,4 @@ def command(
         )
     if (run / PRUNED_FILE).exists():
         shell.note(f"{run / PRUNED_FILE} is of an earlier plan; write it again with 'onnxsens apply --force'")
-    finish_plan(shell, made, run, [], pareto=pareto, with_sources=checkpoint is not None)
+    finish_plan(shell, made, run, [], pareto=pareto)

@@ -6,11 +6,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from onnxsens.arrays import AnyArray
-from onnxsens.errors import PlanError, UsageError
-from onnxsens.files import claim, sha256_of, write_atomically
+from onnxsens.errors import PlanError, StorageError, UsageError
+from onnxsens.files import claim, prepare_directory, sha256_of, write_atomically
 from onnxsens.frameworks.exporters import Export, Exporter, Mode, exporters
 from onnxsens.frameworks.mapfile import Map
 from onnxsens.frameworks.masks import MASKS_FILE, WEIGHTS_FILE, Carried, carry_back, write_masks, write_weights
+from onnxsens.frameworks.sparse_files import plan_of
 from onnxsens.model import Inventory, Model
 from onnxsens.plan.planfile import Plan
 
@@ -28,6 +29,7 @@ class Exported:
         paths: files, in the order in which they were written.
         parameters, elements, zeros: of the source that get zeros.
         left_out: planned weights without a parameter, and why.
+        matched_by: what the map is of: a checkpoint's file name; empty where the ONNX file's own names had to do.
         not_updated: tensors whose updated values could not be carried back, and why.
     """
 
@@ -39,6 +41,7 @@ class Exported:
     elements: int
     zeros: int
     left_out: tuple[tuple[str, str], ...]
+    matched_by: str
     not_updated: tuple[tuple[str, str], ...] = field(default=())
 
 
@@ -86,6 +89,9 @@ def export_plan(
     """
     exporter = exporters.get(to)
     chosen = choose_mode(exporter, mode)
+    refuse_other_levels(plan)
+    if packed and chosen == "ratio":
+        raise UsageError("--packed is about masks, and mode 'ratio' writes none; leave one of them out")
     refuse_other_map(made, model)
     carried = carry_back(plan, model, inventory, changed, made, guesses=guesses)
     if not carried.layers:
@@ -107,8 +113,16 @@ def export_plan(
         )
     )
     names = [*files, *([MASKS_FILE] if chosen == "mask" else []), *([WEIGHTS_FILE] if has_weights else [])]
-    for name in names:
+    prepare_directory(folder)
+    inputs = {path.resolve() for path in (plan_path, model.path, *model.external_files)}
+    # Values of another plan would be put on these masks.
+    stale = [WEIGHTS_FILE] if chosen == "mask" and not has_weights else []
+    for name in [*names, *stale]:
+        if (folder / name).resolve() in inputs:
+            raise StorageError(f"the export would overwrite '{folder / name}', which it is made from; give another -o")
         claim(folder / name, force=force)
+    for name in stale:
+        (folder / name).unlink(missing_ok=True)
     digest = sha256_of(plan_path)
     if chosen == "mask":
         write_masks(folder / MASKS_FILE, carried, made, digest, packed=packed)
@@ -125,8 +139,21 @@ def export_plan(
         sum(layer.size for layer in carried.layers),
         sum(layer.zeros for layer in carried.layers),
         carried.left_out,
+        made.checkpoint.file if made.checkpoint else "",
         carried.not_updated if has_weights or plan.update != "none" else (),
     )
+
+
+def refuse_other_levels(plan: Plan) -> None:
+    """Stop where a plan's levels are no sparsities.
+
+    Raises:
+        UsageError: zeros are not what it changes.
+    """
+    if plan.level_kind != "sparsity":
+        raise UsageError(
+            f"the plan's levels are {plan.level_kind}, and what goes back to a framework is zeros; plan sparsities instead"
+        )
 
 
 def refuse_other_map(made: Map, model: Model) -> None:
@@ -142,7 +169,7 @@ def refuse_other_map(made: Map, model: Model) -> None:
         )
 
 
-def leave_masks(plan_path: Path, folder: Path, made: Map, carried: Carried, *, packed: bool = False) -> list[Path]:
+def leave_masks(plan_path: Path, folder: Path, made: Map, carried: Carried) -> list[Path]:
     """Masks, and updated values where there are any, beside a plan.
 
     Returns:
@@ -150,8 +177,15 @@ def leave_masks(plan_path: Path, folder: Path, made: Map, carried: Carried, *, p
     """
     digest = sha256_of(plan_path)
     written = [folder / MASKS_FILE]
-    write_masks(written[0], carried, made, digest, packed=packed)
+    write_masks(written[0], carried, made, digest, packed=False)
+    (folder / WEIGHTS_FILE).unlink(missing_ok=True)
     if carried.weights:
         written.append(folder / WEIGHTS_FILE)
         write_weights(written[1], carried, made, digest)
     return written
+
+
+def masks_are_of(plan_path: Path, folder: Path) -> bool:
+    """Whether the masks in a folder are those of a plan."""
+    path = folder / MASKS_FILE
+    return path.is_file() and plan_of(path) == sha256_of(plan_path)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from onnxsens.errors import PlanError
 from onnxsens.frameworks.naming import check_shape, resolve
-from onnxsens.frameworks.sparse_files import masks_in, weights_in
+from onnxsens.frameworks.sparse_files import masks_in, refuse_two_plans, weights_in
 
 # What nnx puts around an array: not a part of its name.
 INSIDE = ("value", "raw_value")
@@ -45,6 +45,7 @@ def apply(
         return nnx.merge(definition, apply(state, masks, weights))
     jnp = import_module("jax.numpy")
     tree = import_module("jax.tree_util")
+    refuse_two_plans(masks, weights)
     given = masks_in(masks)
     values = weights_in(weights)
     names, leaves, structure = flattened(params)

@@ -20,7 +20,7 @@ import numpy as np
 from onnxsens.arrays import BoolArray
 from onnxsens.errors import PlanError
 from onnxsens.frameworks.naming import check_shape, resolve
-from onnxsens.frameworks.sparse_files import masks_in, weights_in
+from onnxsens.frameworks.sparse_files import masks_in, refuse_two_plans, weights_in
 
 FRAMEWORKS = ("keras", "tf_keras")
 
@@ -60,6 +60,7 @@ def apply(
     if not variables:
         raise PlanError("the model has no variables yet; build it, or call it once, then apply the masks")
     known = names_of(model, variables)
+    refuse_two_plans(masks, weights)
     given = masks_in(masks)
     values = weights_in(weights)
     chosen = resolve(given, known, "variable")

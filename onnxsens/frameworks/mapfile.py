@@ -13,7 +13,8 @@ from onnxsens.frameworks.pieces import Piece, covers
 
 SCHEMA: Final = "onnxsens.map/1"
 MAX_BYTES = 256 * 2**20
-SURE: Final = ("exact", "scaled", "metadata", "name")
+CONFIDENCES: Final = ("exact", "scaled", "metadata", "name", "ambiguous", "guess", "missed")  # the surest first
+SURE: Final = CONFIDENCES[:4]  # used without being accepted as guesses
 
 Count = Annotated[int, Meta(ge=0)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]

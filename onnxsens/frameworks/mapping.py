@@ -23,7 +23,7 @@ from onnxsens.frameworks.mapfile import (
 )
 from onnxsens.frameworks.matching.matcher import Matcher
 from onnxsens.frameworks.matching.subjects import beside, vectors_of, weights_of
-from onnxsens.frameworks.matching.tensor import Match
+from onnxsens.frameworks.matching.tensor import UNEXPLAINED, Match
 from onnxsens.frameworks.pieces import in_words
 from onnxsens.model import Inventory, Model
 from onnxsens.model.origins import Origins, origins
@@ -104,7 +104,7 @@ def recorded(
         coverage=coverage_of([match for match in matches if match.tensor.name in weights], by_name, parameters),
         parameters=dict(sorted(parameters.items())),
         tensors=tensors,
-        notes=[] if checkpoint is None else list(checkpoint.notes),
+        notes=[*(checkpoint.notes if checkpoint else ()), *unexplained(matches)],
     )
 
 
@@ -112,7 +112,9 @@ def covered(coverage: Coverage) -> str:
     """For people: how much of the weights was matched, and how."""
     tensors = sum(share.tensors for share in coverage.weights.values())
     parts = [f"{share.tensors} {name}" for name, share in coverage.weights.items()]
-    return f"{coverage.sure:.1%} of the elements of {tensors} weights have a certain parameter: {', '.join(parts)}"
+    return (
+        f"{100 * coverage.sure:.1f} % of the elements of {tensors} weights have a certain parameter: {', '.join(parts)}"
+    )
 
 
 def with_sources(plan: Plan, made: Map) -> Plan:
@@ -128,6 +130,18 @@ def with_sources(plan: Plan, made: Map) -> Plan:
 def source_named(tensor: MappedTensor) -> Source:
     """What a plan says of a weight's origin."""
     return Source(parameters=tensor.parameters, transform=tensor.transform, confidence=tensor.confidence)
+
+
+def unexplained(matches: Sequence[Match]) -> list[str]:
+    """A warning of factors that may depend on the weights themselves."""
+    names = [match.tensor.name for match in matches if match.confidence == "scaled" and UNEXPLAINED in match.evidence]
+    if not names:
+        return []
+    shown = ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if len(names) > 3 else "")
+    return [
+        f"no BatchNorm and no lengths in the checkpoint explain the factors of {len(names)} weights ({shown}); where "
+        "they depend on the weight itself, as of a spectral norm, masks change them too: compare outputs after applying"
+    ]
 
 
 def described(found: Parameter | None, match: Match, name: str, dtype: str) -> SourceParameter:

@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from onnxsens.arrays import AnyArray, BoolArray
 from onnxsens.files import write_atomically
 from onnxsens.frameworks.exporters import Layer
-from onnxsens.frameworks.mapfile import Map, MappedTensor
+from onnxsens.frameworks.mapfile import CONFIDENCES, Map, MappedTensor
 from onnxsens.frameworks.pieces import Piece
 from onnxsens.frameworks.sparse_files import BITS, BYTES, MASKS_FORMAT, WEIGHTS_FORMAT, pack
 from onnxsens.model import Inventory, Model
@@ -25,7 +25,8 @@ from onnxsens.plan.planfile import Plan, PlannedWeight
 
 MASKS_FILE = "masks.safetensors"
 WEIGHTS_FILE = "weights.safetensors"
-DENSE = "the plan leaves it dense"
+UNSTRUCTURED = "unstructured"  # what plans call a pattern that lets any element go
+PROVEN = ("exact", "scaled")  # by numbers: what else was done to a tensor is not known without these
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +61,9 @@ def carry_back(
     carrier = _Carrier(model, inventory, made, guesses=guesses)
     mapped = {tensor.name: tensor for tensor in made.tensors}
     for weight in plan.weights:
-        if weight.name not in changed:
-            if weight.zeros:
-                carrier.zero(weight, mapped.get(weight.name), model.array(weight.name))
-            continue
-        carrier.zero(weight, mapped.get(weight.name), changed[weight.name])
+        if weight.zeros:
+            stored = changed[weight.name] if weight.name in changed else model.array(weight.name)
+            carrier.zero(weight, mapped.get(weight.name), stored)
     if plan.update != "none":
         copies = {copy.name for copy in inventory.copies}
         for name in plan.changed:
@@ -84,6 +83,7 @@ class _Carrier:
         self._from: dict[str, list[tuple[PlannedWeight, MappedTensor]]] = {}
         self._weights: dict[str, AnyArray] = {}
         self._filled: dict[str, BoolArray] = {}
+        self._magnitudes: set[str] = set()
         self._left_out: dict[str, str] = {}
         self._not_updated: dict[str, str] = {}
 
@@ -126,6 +126,7 @@ class _Carrier:
         sign = np.sign(np.array(tensor.scale or np.ones(len(rows))))
         lengths = sign * np.sqrt(np.square(rows).sum(axis=1))
         known = self._made.parameters[tensor.magnitude]
+        self._magnitudes.add(tensor.magnitude)
         self._weights[tensor.magnitude] = lengths.reshape(known.shape).astype(np.dtype(known.dtype))
         dead = lengths == 0
         if dead.any():  # a direction of length 0 is 0/0: the length is zero instead, and stays it
@@ -139,6 +140,8 @@ class _Carrier:
     def update(self, name: str, tensor: MappedTensor | None, stored: AnyArray) -> None:
         """Take a tensor's values over."""
         reason = self._refusal(tensor)
+        if not reason and tensor is not None and tensor.confidence not in PROVEN:
+            reason = "only its name is known, not what the exporter folded into it; a map by --checkpoint shows that"
         if tensor is None or reason:
             self._not_updated[name] = reason
             return
@@ -183,6 +186,11 @@ class _Carrier:
         for name, tensors in self._from.items():
             if any(weight.name in self._left_out for weight, _ in tensors):
                 self._masks.pop(name, None)
+        for name, reason in self._left_out.items():
+            self._not_updated.pop(name, reason)
+        kept = {tensor.magnitude for name in self._masks for _, tensor in self._from.get(name, []) if tensor.magnitude}
+        for name in [name for name in self._weights if name in self._magnitudes and name not in kept]:
+            del self._weights[name]
         for name, filled in self._filled.items():
             if not filled.all() and name in self._weights:
                 del self._weights[name]
@@ -200,7 +208,6 @@ class _Carrier:
         tensors = list({tensor.name: tensor for _, tensor in self._from[name]}.values())
         weight = self._from[name][0][0]
         zeros = int(mask.size - np.count_nonzero(mask))
-        order = ("exact", "scaled", "metadata", "name", "ambiguous", "guess", "missed")
         return Layer(
             parameter=name,
             aliases=tuple(known.aliases),
@@ -208,10 +215,10 @@ class _Carrier:
             dtype=known.dtype,
             zeros=zeros,
             sparsity=zeros / max(prod(known.shape), 1),
-            pattern=weight.pattern,
+            pattern=None if weight.pattern == UNSTRUCTURED else weight.pattern,
             operator=weight.op,
             tensors=tuple(tensor.name for tensor in tensors),
-            confidence=max((tensor.confidence for tensor in tensors), key=order.index),
+            confidence=max((tensor.confidence for tensor in tensors), key=CONFIDENCES.index),
             rescaled=any(tensor.scale is not None for tensor in tensors),
         )
 
@@ -219,13 +226,13 @@ class _Carrier:
 def lost(left_out: Sequence[tuple[str, str]], not_updated: Sequence[tuple[str, str]]) -> list[str]:
     """What was not carried back, one line a reason."""
     lines = []
-    for what, pairs in (("weights are not among the masks", left_out), ("updated tensors stay behind", not_updated)):
+    for what, pairs in (("not among the masks", left_out), ("updated values that stay behind", not_updated)):
         reasons: dict[str, list[str]] = {}
         for name, reason in pairs:
             reasons.setdefault(reason, []).append(name)
         for reason, names in reasons.items():
             shown = ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if len(names) > 3 else "")
-            lines.append(f"{len(names)} {what} ({shown}): {reason}")
+            lines.append(f"{what} ({len(names)}: {shown}): {reason}")
     return lines
 
 

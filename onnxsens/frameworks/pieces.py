@@ -48,10 +48,6 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Of the box of the parameter."""
         return tuple(stop - start for start, stop in zip(self.start, self.stop, strict=True))
 
-    def is_whole(self, shape: Sequence[int]) -> bool:
-        """Whether it is all of a parameter of this shape."""
-        return list(self.shape) == list(shape)
-
     def forward(self, parameter: AnyArray) -> AnyArray:
         """What the stored tensor has in its box, given the whole parameter."""
         shape = tuple(stop - start for start, stop in zip(self.to_start, self.to_stop, strict=True))

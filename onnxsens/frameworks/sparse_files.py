@@ -115,6 +115,28 @@ def read_weights(path: str | Path) -> dict[str, AnyArray]:
     return arrays_of(path)
 
 
+def plan_of(path: str | Path) -> str:
+    """SHA-256 of the plan that a file of masks or weights was made from; empty where it does not say.
+
+    Raises:
+        PlanError: it is no safetensors file.
+    """
+    try:
+        return read_header(Path(path)).metadata.get("plan_sha256", "")
+    except CheckpointError as error:
+        raise PlanError(str(error)) from error
+
+
+def refuse_two_plans(masks: object, weights: object) -> None:
+    """Stop where masks and values are files of different plans.
+
+    Raises:
+        PlanError: they are.
+    """
+    if isinstance(masks, str | Path) and isinstance(weights, str | Path) and plan_of(masks) != plan_of(weights):
+        raise PlanError(f"'{masks}' and '{weights}' are of two plans; export both again")
+
+
 def masks_in(masks: str | Path | Mapping[str, Any]) -> dict[str, BoolArray]:
     """Masks as an applier is given them: the path of a file, or arrays by name, True or 1 where kept.
 

@@ -22,7 +22,7 @@ import numpy as np
 from onnxsens.arrays import AnyArray
 from onnxsens.errors import PlanError
 from onnxsens.frameworks.naming import check_shape, unknown
-from onnxsens.frameworks.sparse_files import masks_in, read_aliases, weights_in
+from onnxsens.frameworks.sparse_files import masks_in, read_aliases, refuse_two_plans, weights_in
 
 # What torch puts before names: DistributedDataParallel and torch.compile.
 PARALLEL = "module"
@@ -116,6 +116,7 @@ def apply(
         PlanError: the file is damaged, or a name or shape is not the model's.
     """
     torch = import_module("torch")
+    refuse_two_plans(masks, weights)
     given = masks_in(on_host(torch, masks))
     values = weights_in(None if weights is None else on_host(torch, weights))
     aliases = read_aliases(masks) if isinstance(masks, str | Path) else {}
@@ -133,8 +134,8 @@ def apply(
             check_shape(name, value.shape, tuple(parameter.shape), "value")
             updates.append((parameter, value))
     with torch.no_grad():
-        for parameter, value in updates:
-            parameter.copy_(tensor_of(torch, value))
+        for place, value in updates:
+            place.copy_(tensor_of(torch, value))
     held = [
         Held(own, parameter, torch.tensor(~mask, device=parameter.device)) for own, parameter, mask in targets.values()
     ]
@@ -198,6 +199,15 @@ class Names:
         if len({id(self.parameters[one]) for one in found}) > 1:
             raise PlanError(f"'{name}' means {' and '.join(found[:2])} of the model; give it a name that means one")
         return found[0] if found else None
+
+    def place(self, name: str, aliases: Iterable[str]) -> Any:
+        """The parameter or buffer that values are for; running statistics are buffers.
+
+        Raises:
+            PlanError: as of `own`.
+        """
+        found = [buffer for own, buffer in self._buffers.items() if name in (own, plain(own)) or plain(name) == own]
+        return found[0] if len(found) == 1 else self.parameters[self.own(name, aliases)]
 
     def _refusal(self, name: str) -> str:
         module, _, leaf = name.rpartition(".")

@@ -277,6 +277,8 @@ def read_plan(path: str | Path) -> Plan:
         PlanError: missing, unreadable, not JSON, another schema, or inconsistent.
     """
     path = Path(path)
+    if path.is_dir():
+        raise PlanError(f"plan '{path}' is a folder; name the plan.json in it")
     try:
         if path.stat().st_size > MAX_BYTES:
             raise PlanError(f"plan '{path}' is larger than {MAX_BYTES // 2**20} MiB; that is no plan of ours")

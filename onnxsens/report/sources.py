@@ -98,6 +98,9 @@ def exported(done: Exported) -> RenderableType:
         f"{count(done.parameters)} parameters with {count(done.zeros)} zeros of {count(done.elements)} "
         f"({percent(done.zeros / max(done.elements, 1))}) as {done.format}, mode {done.mode}: {what}",
         f"run with {done.ran_with}" if done.ran_with else "this format was not run with its tool",
+        f"names by the numbers of '{inert(done.matched_by)}'"
+        if done.matched_by
+        else "names by what the ONNX file says",
         *(inert(line) for line in lost(done.left_out, done.not_updated)),
     ]
     return Text("\n".join(lines))

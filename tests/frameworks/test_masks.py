@@ -126,7 +126,7 @@ def test_guesses_are_taken_when_they_are_asked_for(tmp_path: Path) -> None:
     assert set(careful.masks) == {"a.weight"}
     assert set(bold.masks) == {"a.weight", "b.weight"}
     assert np.array_equal(bold.masks["b.weight"], pruned["v"].T != 0)
-    assert lost(careful.left_out, ()) == [f"1 weights are not among the masks ('v'): {careful.left_out[0][1]}"]
+    assert lost(careful.left_out, ()) == [f"not among the masks (1: 'v'): {careful.left_out[0][1]}"]
 
 
 def test_factors_are_taken_out_of_updated_values(tmp_path: Path) -> None:

@@ -308,3 +308,53 @@ class TestEqualGates:
         held, stored = self.stored((1, 0, 2))
         (match,) = matched({"y": held}, tensor("R", stored, "GRU"))
         assert match.confidence == "ambiguous"
+
+
+class TestNearlyEqual:
+    """Training goes on, and averages are kept beside: numbers that are nearly the exported ones are others."""
+
+    @pytest.mark.parametrize("noise", [1e-1, 1e-2, 1e-3, 1e-4])
+    def test_float32_numbers_that_have_drifted_are_no_match(self, noise: float) -> None:
+        own = random(16, 16)
+        (match,) = matched({"a": own + np.float32(noise) * random(16, 16, seed=1)}, tensor("t", own))
+        assert match.confidence in {"guess", "missed"}
+
+    def test_an_average_beside_the_weights_is_not_taken_for_them(self) -> None:
+        kernel = random(8, 6, 3, 3)
+        average = kernel + np.float32(1e-4) * random(8, 6, 3, 3, seed=1)
+        stored = kernel * np.linspace(0.5, 2, 8, dtype=np.float32).reshape(-1, 1, 1, 1)
+        values = {"ema.conv.weight": average, "conv.weight": kernel}
+        (match,) = matched(values, tensor("t", stored, "Conv"))
+        assert (match.confidence, match.parameters) == ("scaled", ["conv.weight"])
+
+    def test_a_half_checkpoint_of_a_model_with_folded_norms(self) -> None:
+        kernel = random(8, 6, 3, 3)
+        stored = kernel * np.linspace(0.5, 2, 8, dtype=np.float32).reshape(-1, 1, 1, 1)
+        values = {"other": random(8, 6, 3, 3, seed=2).astype(np.float16), "conv.weight": kernel.astype(np.float16)}
+        (match,) = matched(values, tensor("t", stored, "Conv"))
+        assert (match.confidence, match.parameters) == ("scaled", ["conv.weight"])
+
+
+def test_a_depthwise_kernel_with_a_multiplier_and_a_norm_folded_in() -> None:
+    kernel = random(3, 3, 8, 2)
+    scale = np.linspace(0.5, 2, 16, dtype=np.float32)
+    stored = kernel.transpose(2, 3, 0, 1).reshape(16, 1, 3, 3) * scale.reshape(-1, 1, 1, 1)
+    (match,) = matched({"dw/kernel": kernel, "other": random(3, 3, 8, 2, seed=1)}, tensor("w", stored, "Conv"))
+    assert (match.confidence, match.parameters, match.scale_axis) == ("scaled", ["dw/kernel"], 0)
+    np.testing.assert_allclose(remade(match, {"dw/kernel": kernel}), stored, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["linear_0.w_1", "l.parametrizations.weight.original1"])
+def test_lengths_of_a_weight_norm_are_found_by_what_they_are(name: str) -> None:
+    directions, lengths = random(6, 8), np.linspace(-1, 2, 6, dtype=np.float32)
+    stored = lengths[:, None] * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    values = {name: directions, name[:-1] + "0": lengths, "bias": random(6, seed=3)}
+    (match,) = matched(values, tensor("w", stored))
+    assert (match.confidence, match.parameters, match.magnitude) == ("scaled", [name], name[:-1] + "0")
+
+
+def test_a_guess_lies_as_the_others_of_its_kind_do() -> None:
+    values = {"a.weight": random(8, 8), "b.weight": random(8, 8, seed=1)}
+    found = matched(values, tensor("t", values["a.weight"].T, "MatMul"), tensor("s", random(8, 8, seed=2), "MatMul"))
+    assert [match.confidence for match in found] == ["exact", "guess"]
+    assert found[1].pieces[0].order == [1, 0]

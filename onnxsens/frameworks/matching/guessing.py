@@ -1,13 +1,13 @@
 """What is left over, paired by shape and by place in the model. Never more than a guess."""
 
-from collections.abc import Iterator, Sequence
-from math import prod
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from onnxsens.frameworks.checkpoints import Parameter
 from onnxsens.frameworks.matching.alignment import orders
 from onnxsens.frameworks.matching.naming import strength
+from onnxsens.frameworks.matching.normalization import split
 from onnxsens.frameworks.matching.tensor import Match, Tensor
 from onnxsens.frameworks.pieces import whole
 
@@ -17,13 +17,18 @@ FLOATS = ("float", "bfloat")
 
 
 def guesses(
-    left: Sequence[Tensor], free: Sequence[Parameter], tensors: Sequence[Tensor], parameters: Sequence[Parameter]
+    left: Sequence[Tensor],
+    free: Sequence[Parameter],
+    tensors: Sequence[Tensor],
+    parameters: Sequence[Parameter],
+    votes: Mapping[tuple[str, int, object], int],
 ) -> Iterator[Match]:
     """Pairs of the same shape but for the order of axes, as near to each other in both orders as can be.
 
     Args:
         left, free: what is not matched yet.
         tensors, parameters: all of them, in the order of the model and of the checkpoint.
+        votes: by last part of the name, number of axes and order: how many parameters are laid out so beyond doubt.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -43,7 +48,7 @@ def guesses(
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
         if costs[row, column] < NEVER:
             tensor, parameter = left[row], free[column]
-            order = fitting(parameter.shape, tensor.shape)
+            order = fitting(parameter, tensor.shape, votes)
             piece = whole(parameter.name, parameter.shape, tensor.shape, order)
             yield Match(tensor, "guess", (piece,), evidence=("the same shape, and about the same place in the model",))
 
@@ -53,10 +58,12 @@ def long_axes(shape: Sequence[int]) -> list[int]:
     return sorted(length for length in shape if length > 1)
 
 
-def fitting(shape: Sequence[int], to_shape: Sequence[int]) -> tuple[int, ...]:
-    """The first order of axes that gives the other shape; as they are where none does."""
+def fitting(
+    parameter: Parameter, to_shape: Sequence[int], votes: Mapping[tuple[str, int, object], int]
+) -> tuple[int, ...]:
+    """An order of axes that gives the other shape, as others of its kind have it; as they are where none does."""
+    shape = parameter.shape
     wanted = [length for length in to_shape if length > 1]
-    for order in orders(shape):
-        if [shape[axis] for axis in order if shape[axis] > 1] == wanted and prod(shape) == prod(to_shape):
-            return order
-    return tuple(range(len(shape)))
+    found = [order for order in orders(shape) if [shape[axis] for axis in order if shape[axis] > 1] == wanted]
+    kind = split(parameter.name)[-1], len(shape)
+    return max(found, key=lambda order: votes.get((*kind, order), 0), default=tuple(range(len(shape))))

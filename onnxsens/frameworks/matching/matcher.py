@@ -22,13 +22,16 @@ from onnxsens.frameworks.matching.guessing import guesses
 from onnxsens.frameworks.matching.naming import clearest, strength
 from onnxsens.frameworks.matching.normalization import CLOSE, Norms, magnitude_of
 from onnxsens.frameworks.matching.prints import Print, print_of
-from onnxsens.frameworks.matching.scaling import CLEARLY, FREEDOM, Scaled, Shapes, scaled_matches
-from onnxsens.frameworks.matching.source import Library
-from onnxsens.frameworks.matching.tensor import Match, Tensor
+from onnxsens.frameworks.matching.scaling import CLEARLY, FREEDOM, SAME, Scaled, Shapes, scaled_matches
+from onnxsens.frameworks.matching.source import Library, Source
+from onnxsens.frameworks.matching.tensor import UNEXPLAINED, Match, Tensor
 from onnxsens.frameworks.matching.vectors import VectorBlocks
 from onnxsens.frameworks.pieces import Piece, assembled
 
 FLIPPING = ("Conv", "ConvTranspose")
+NEAREST = 1e-12  # below that distance nothing is nearer than another
+ROUNDED = 0.05  # how far factors may be from 1 where a tensor is a rounded parameter
+FEWEST_LENGTHS = 4  # of slices, below which equal ones may be chance
 MATRIX_LEAVES = ("weight", "in_proj_weight")  # parameters of two axes that are `[out, in]` where nothing else says
 
 
@@ -80,7 +83,7 @@ class Matcher:
         taken = {name for match in found.values() for name in match.parameters}
         left = [match.tensor for match in found.values() if match.confidence == "missed" and match.tensor.operator]
         free = [parameter for parameter in self._parameters if parameter.name not in taken]
-        for guess in guesses(left, free, tensors, self._parameters):
+        for guess in guesses(left, free, tensors, self._parameters, self._votes):
             found[guess.tensor.name] = guess
         return [found[tensor.name] for tensor in tensors]
 
@@ -199,8 +202,7 @@ class Matcher:
             return []
         library = self._library(values.dtype)
         shapes = self._ratios.setdefault(values.dtype, Shapes())
-        rounded = not tensor.exact or values.dtype.itemsize < 4
-        return scaled_matches(values, library.of_size(tensor.size), shapes, rounded=rounded)
+        return scaled_matches(values, library.of_size(tensor.size), shapes, exact=tensor.exact)
 
     def _scaled(self, tensor: Tensor, found: list[Scaled], claims: Counter[Box]) -> Match | None:
         """The parameter that explains the tensor best, if it explains it better than chance would."""
@@ -208,32 +210,36 @@ class Matcher:
         enough = [each for each in zip(found, known, strict=True) if each[1] or each[0].freedom >= FREEDOM]
         if not enough:
             return None
-        near = [each for each in enough if each[0].off <= max(CLEARLY * enough[0][0].off, 1e-9)]
+        near = [each for each in enough if each[0].off <= max(CLEARLY * enough[0][0].off, NEAREST)]
         explained = [each for each in near if each[1]]
         unclear = ""
         chosen = near[0]
         if len(explained) == 1:
             chosen = explained[0]
         elif len(near) > 1:
-            best = clearest([self._strength(tensor, scaled.source.name) for scaled, _ in near])
+            best = clearest([self._linked(tensor, scaled.source) for scaled, _ in near])
             chosen = near[best or 0]
-            unclear = (
-                ""
-                if best is not None
-                else "several parameters are a multiple of it: " + listed([scaled.source.name for scaled, _ in near])
-            )
+            if best is None:
+                names = listed([scaled.source.name for scaled, _ in near])
+                unclear = f"several parameters are a multiple of it: {names}"
         scaled, norm = chosen
         piece = laid_out(scaled.source, (scaled.order, ()), tensor.shape)
-        evidence = [f"the same numbers times a factor along axis {scaled.axis}"]
-        if norm:
-            evidence.append(f"the factors are those of '{norm.norm.name}' with epsilon {norm.epsilon:g}")
         made = renamed((piece,), (scaled.source,))
         ranked = self._ranked(tensor, made)
         kept, why, reason = pointed_to(made, ranked, must=claims[box_of(whole_of(scaled.source))] > 1)
-        evidence += [why] if why else []
         unclear = unclear or reason
-        magnitude = self._magnitude(tensor, kept[0][0].parameter, scaled)
-        evidence += [f"the lengths of its slices are '{magnitude}'"] if magnitude else []
+        magnitude = "" if norm else self._magnitude(tensor, kept[0][0].parameter, scaled)
+        evidence = [f"the same numbers times a factor along axis {scaled.axis}"]
+        live = scaled.scale[scaled.scale != 0]
+        if norm:
+            evidence.append(f"the factors are those of '{norm.norm.name}' with epsilon {norm.epsilon:g}")
+        elif magnitude:
+            evidence.append(f"the lengths of its slices are '{magnitude}'")
+        elif scaled.off > SAME and np.abs(live - 1).max() < ROUNDED:
+            evidence = ["the same numbers, rounded"]
+        else:
+            evidence.append(UNEXPLAINED)
+        evidence += [why] if why else []
         return Match(
             tensor,
             "ambiguous" if unclear else "scaled",
@@ -246,16 +252,24 @@ class Matcher:
             magnitude=magnitude,
         )
 
+    def _linked(self, tensor: Tensor, source: Source) -> tuple[int, str]:
+        """How strongly names link a tensor with any of the parameters that hold the same numbers."""
+        names = [alias for name in source.names for alias in (name, *self._by_name[name].aliases)]
+        return max((self._strength(tensor, name) for name in names), key=lambda pair: pair[0])
+
     def _magnitude(self, tensor: Tensor, name: str, scaled: Scaled) -> str:
-        """The parameter of lengths that goes with one of directions, if the tensor's slices have these lengths."""
-        magnitude = magnitude_of(name)
-        if magnitude not in self._by_name:
-            return ""
-        given = self._by_name[magnitude].read().reshape(-1).astype(np.float64)
+        """The parameter that holds the lengths of the tensor's slices, where there is one: of a weight norm."""
         slices = np.moveaxis(tensor.values(), scaled.axis, 0).reshape(tensor.shape[scaled.axis], -1).astype(np.float64)
         lengths = np.sqrt(np.square(slices).sum(axis=1))
-        same = given.shape == lengths.shape and np.allclose(np.abs(given), lengths, rtol=CLOSE, atol=0)
-        return magnitude if same else ""
+        found = [
+            parameter.name
+            for parameter in self._parameters
+            if max(parameter.shape, default=0) == parameter.size == len(lengths) and parameter.dtype.startswith("float")
+            if np.allclose(np.abs(parameter.read().reshape(-1).astype(np.float64)), lengths, rtol=CLOSE, atol=0)
+        ]
+        if len(found) > 1 or len(lengths) < FEWEST_LENGTHS:
+            return magnitude_of(name) if magnitude_of(name) in found else ""
+        return found[0] if found else ""
 
     # By what the file says
 
@@ -286,7 +300,7 @@ class Matcher:
         values = tensor.values()
         made = assembled(match.pieces, held, tensor.shape).astype(values.dtype)
         if np.array_equal(made, values):
-            return match
+            return replace(match, confidence="exact", evidence=(*match.evidence, "the same numbers"))
         axes = [axis for axis, length in enumerate(tensor.shape) if length == tensor.size]
         if axes and len(tensor.shape) > 1 and not ((made == 0) & (values != 0)).any():
             with np.errstate(divide="ignore", invalid="ignore"):

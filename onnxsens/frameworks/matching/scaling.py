@@ -6,6 +6,8 @@ pair of slices.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import permutations
+from math import prod
 
 import numpy as np
 
@@ -13,10 +15,15 @@ from onnxsens.arrays import AnyArray, BoolArray, Float64Array
 from onnxsens.frameworks.matching.alignment import orders
 from onnxsens.frameworks.matching.source import Source
 
-SAME = 1e-5  # how far a cosine may be from 1 where both hold float32
-ROUNDED = 2e-3  # where one of them is quantized or has 16 bits
+Axes = tuple[int, ...]
+
+# How far a cosine may be from 1: where both hold float32, where one was rounded to 16 bits, where one is quantized.
+SAME = 1e-10
+HALVED = 1e-5
+QUANTIZED = 2e-3
 FREEDOM = 16  # elements less factors: with fewer, a factor a slice explains anything
 CLEARLY = 4.0  # by how much the best has to be nearer to 1 than the next one
+MERGED_RANK = 4  # of sources of which two axes together may be one of the tensor: depthwise kernels
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +39,7 @@ class Scaled:
     """
 
     source: Source
-    order: tuple[int, ...]
+    order: Axes
     axis: int
     scale: Float64Array = field(repr=False)
     off: float
@@ -43,89 +50,97 @@ class Shapes:
     """Ratios of norms of sources along their axes, each computed once."""
 
     def __init__(self) -> None:
-        self._known: dict[str, list[Float64Array]] = {}
+        self._known: dict[tuple[str, Axes], Float64Array] = {}
 
-    def of(self, source: Source) -> list[Float64Array]:
-        """For each axis."""
-        if source.name not in self._known:
-            self._known[source.name] = ratios(source.values())
-        return self._known[source.name]
-
-
-def ratios(values: AnyArray) -> list[Float64Array]:
-    """For each axis and index: sum of magnitudes over the root of the sum of squares times the number; NaN for 0."""
-    sizes = np.abs(values.astype(np.float32, copy=False))
-    found = []
-    for axis in range(values.ndim):
-        others = tuple(other for other in range(values.ndim) if other != axis)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            peak = sizes.max(axis=others, keepdims=True, initial=0)
-            relative = sizes / peak  # squares of tiny numbers are 0 in float32
-            one = relative.sum(axis=others, dtype=np.float64)
-            two = np.square(relative, out=relative).sum(axis=others, dtype=np.float64)
-            count = values.size / max(values.shape[axis], 1)
-            found.append(one / np.sqrt(two * count))
-    return found
+    def of(self, source: Source, axes: Axes) -> Float64Array:
+        """Along these axes together, the last one fastest."""
+        key = source.name, axes
+        if key not in self._known:
+            self._known[key] = ratios(source.values(), axes)
+        return self._known[key]
 
 
-def scaled_matches(values: AnyArray, sources: Iterable[Source], shapes: Shapes, *, rounded: bool) -> list[Scaled]:
+def ratios(values: AnyArray, axes: Axes) -> Float64Array:
+    """For each slice: sum of magnitudes over the root of the sum of squares times the number; NaN where all is 0."""
+    others = tuple(other for other in range(values.ndim) if other not in axes)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        relative = np.abs(values.astype(np.float32, copy=False))
+        relative = relative / relative.max(axis=others, keepdims=True, initial=0)  # squares of tiny numbers are 0
+        one = relative.sum(axis=others, dtype=np.float64)
+        two = np.square(relative, out=relative).sum(axis=others, dtype=np.float64)
+        found = one / np.sqrt(two * (values.size / max(one.size, 1)))
+    kept = sorted(axes)
+    return np.asarray(found.transpose([kept.index(axis) for axis in axes]).reshape(-1))
+
+
+def limit_for(source: Source, *, exact: bool, itemsize: int) -> float:
+    """How far cosines may be from 1.
+
+    Args:
+        exact: whether the tensor's numbers are as they were stored; quantized ones are not.
+        itemsize: bytes of the tensor's elements.
+    """
+    if not exact:
+        return QUANTIZED
+    return HALVED if min(itemsize, np.dtype(source.parameter.dtype).itemsize) < 4 else SAME
+
+
+def scaled_matches(values: AnyArray, sources: Iterable[Source], shapes: Shapes, *, exact: bool) -> list[Scaled]:
     """Every way in which the tensor is a parameter times factors, the nearest first; each parameter at most once.
 
     Args:
         sources: of the tensor's size.
-        rounded: whether the tensor's numbers are less exact than float32.
+        exact: whether the tensor's numbers are as they were stored.
     """
-    own = ratios(values)
-    limit = ROUNDED if rounded else SAME
+    own = [ratios(values, (axis,)) for axis in range(values.ndim)]
     found: list[Scaled] = []
     for source in sources:
         if source.print.constant:
             continue
+        limit = limit_for(source, exact=exact, itemsize=values.dtype.itemsize)
+        near = 1e-4 if limit == SAME else 0.05
         candidates = [
             scaled
-            for axis, theirs in pairs(own, shapes.of(source), values.shape, source.shape, rounded=rounded)
-            for scaled in compared(values, source, axis, theirs, limit)
+            for axis, axes in pairs(own, source, shapes, near)
+            for scaled in compared(values, source, axis, axes, limit)
         ]
         if candidates:
             found.append(min(candidates, key=lambda scaled: (scaled.off > limit / 100, -scaled.freedom, scaled.off)))
     return sorted(found, key=lambda scaled: scaled.off)
 
 
-def pairs(
-    own: list[Float64Array],
-    theirs: list[Float64Array],
-    shape: tuple[int, ...],
-    source_shape: tuple[int, ...],
-    *,
-    rounded: bool,
-) -> Iterator[tuple[int, int]]:
-    """Axes of the tensor and of the source whose slices may differ by factors only."""
-    for axis, length in enumerate(shape):
-        for source_axis, source_length in enumerate(source_shape):
-            if length != source_length:
+def pairs(own: list[Float64Array], source: Source, shapes: Shapes, near: float) -> Iterator[tuple[int, Axes]]:
+    """An axis of the tensor, and axes of the source that together have the slices along it, up to factors."""
+    shape = source.shape
+    choices: list[Axes] = [(axis,) for axis in range(len(shape))]
+    if len(shape) == MERGED_RANK:
+        choices += [pair for pair in permutations(range(len(shape)), 2) if min(shape[axis] for axis in pair) > 1]
+    for axis, one in enumerate(own):
+        for axes in choices:
+            if prod(shape[each] for each in axes) != len(one):
                 continue
-            one, other = own[axis], theirs[source_axis]
+            other = shapes.of(source, axes)
             live = np.isfinite(one) & np.isfinite(other)
-            if 2 * live.sum() > length and np.abs(one - other)[live].max() < (0.05 if rounded else 1e-4):
-                yield axis, source_axis
+            if 2 * live.sum() > len(one) and np.abs(one - other)[live].max() < near:
+                yield axis, axes
 
 
-def compared(values: AnyArray, source: Source, axis: int, source_axis: int, limit: float) -> Iterator[Scaled]:
+def compared(values: AnyArray, source: Source, axis: int, axes: Axes, limit: float) -> Iterator[Scaled]:
     """Every order of the source's other axes in which each slice along `axis` is a multiple of the tensor's."""
     length = values.shape[axis]
     target = np.moveaxis(values, axis, 0).reshape(length, -1).astype(np.float64)
     held = source.values()
-    seen: set[tuple[int, ...]] = set()
+    seen: set[Axes] = set()
     for order in orders(held.shape):
-        inner = [other for other in order if other != source_axis]
+        inner = [other for other in order if other not in axes]
         key = tuple(other for other in inner if held.shape[other] > 1)
         if key in seen:
             continue
         seen.add(key)
-        moved = held.transpose(source_axis, *inner).reshape(length, -1).astype(np.float64)
+        moved = held.transpose(*axes, *inner).reshape(length, -1).astype(np.float64)
         off, scale, live = cosines(target, moved)
         if live.sum() * 2 > length and off < limit:
-            full = place_axis(inner, source_axis, axis, held.shape, values.shape)
+            full = placed(inner, axes, axis, held.shape, values.shape)
             if full is not None:
                 yield Scaled(source, full, axis, scale, off, int(live.sum()) * (target.shape[1] - 1))
 
@@ -139,20 +154,20 @@ def cosines(target: Float64Array, source: Float64Array) -> tuple[float, Float64A
     if not live.any() or ((one > 0) & (other == 0)).any():
         return 1.0, np.zeros(len(target)), live
     with np.errstate(divide="ignore", invalid="ignore"):
-        cosine = np.abs(dot) / np.sqrt(one * other)
         scale = np.where(live, dot / other, 0.0)
-    return float(np.max(1 - cosine[live])), scale, live
+        # The sine's square, from what is left: 1 - cosine would be lost in rounding.
+        left = target - scale[:, None] * source
+        sine = np.einsum("ij,ij->i", left, left)[live] / one[live]
+    return float(sine.max() / 2), scale, live
 
 
-def place_axis(
-    inner: list[int], source_axis: int, axis: int, shape: tuple[int, ...], to_shape: tuple[int, ...]
-) -> tuple[int, ...] | None:
-    """The order of all source axes that puts `source_axis` where the tensor has `axis`; None where none does."""
-    before = int(np.prod(to_shape[:axis], dtype=np.int64))
+def placed(inner: list[int], axes: Axes, axis: int, shape: Axes, to_shape: Axes) -> Axes | None:
+    """The order of all source axes that puts `axes` where the tensor has `axis`; None where none does."""
+    before = prod(to_shape[:axis])
     size = 1
     for position in range(len(inner) + 1):
         if size == before:
-            return (*inner[:position], source_axis, *inner[position:])
+            return (*inner[:position], *axes, *inner[position:])
         if position < len(inner):
             size *= shape[inner[position]]
     return None

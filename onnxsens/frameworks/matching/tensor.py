@@ -12,6 +12,7 @@ from onnxsens.frameworks.pieces import Piece
 from onnxsens.model.origins import Hint
 
 Confidence: TypeAlias = Literal["exact", "scaled", "metadata", "name", "ambiguous", "guess", "missed"]
+UNEXPLAINED = "nothing in the checkpoint explains the factors"
 SURE: frozenset[Confidence] = frozenset({"exact", "scaled", "metadata", "name"})
 
 
