@@ -2,7 +2,7 @@
 
 The scripts that trained the `jv_*` models are not kept, but nothing is lost in this one: the exporter left all numbers
 as they were, transposed the weights of Linear layers on 3-D inputs and called them `onnx::MatMul_228` and so on. The
-bias that is added to what such a MatMul gives kept its name, and so says whose weight it is. Needs onnx and safetensors.
+bias that is added to what such a MatMul gives kept its name, and so says whose weight it is.
 """
 
 import argparse

@@ -9,7 +9,7 @@ from onnxsens.arrays import AnyArray
 from onnxsens.errors import PlanError, StorageError, UsageError
 from onnxsens.files import claim, prepare_directory, sha256_of, write_atomically
 from onnxsens.frameworks.exporters import Export, Exporter, Mode, exporters
-from onnxsens.frameworks.mapfile import Map
+from onnxsens.frameworks.mapfile import Map, refuse_other_tensors
 from onnxsens.frameworks.masks import MASKS_FILE, WEIGHTS_FILE, Carried, carry_back, write_masks, write_weights
 from onnxsens.frameworks.sparse_files import plan_of
 from onnxsens.model import Inventory, Model
@@ -152,7 +152,7 @@ def refuse_other_levels(plan: Plan) -> None:
     """
     if plan.level_kind != "sparsity":
         raise UsageError(
-            f"the plan's levels are {plan.level_kind}, and what goes back to a framework is zeros; plan sparsities instead"
+            f"the plan's levels are {plan.level_kind}, and zeros are what goes back to a framework; plan sparsities"
         )
 
 
@@ -167,6 +167,7 @@ def refuse_other_map(made: Map, model: Model) -> None:
             f"the map is of another model: '{made.model.file}' with SHA-256 {made.model.sha256[:12]}..., and "
             f"'{model.path.name}' has {model.sha256[:12]}...; make it again with 'onnxsens map'"
         )
+    refuse_other_tensors(made, {name: stored.shape for name, stored in model.stored.items()})
 
 
 def leave_masks(plan_path: Path, folder: Path, made: Map, carried: Carried) -> list[Path]:

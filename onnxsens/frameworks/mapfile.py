@@ -1,6 +1,8 @@
 """`map.json`: which source parameters each stored tensor came from, with the evidence; strict in and out."""
 
 import json
+from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -13,6 +15,7 @@ from onnxsens.frameworks.pieces import Piece, covers
 
 SCHEMA: Final = "onnxsens.map/1"
 MAX_BYTES = 256 * 2**20
+MOST_ELEMENTS = 2**36  # of a parameter
 CONFIDENCES: Final = ("exact", "scaled", "metadata", "name", "ambiguous", "guess", "missed")  # the surest first
 SURE: Final = CONFIDENCES[:4]  # used without being accepted as guesses
 
@@ -160,28 +163,81 @@ def read_map(path: str | Path) -> Map:
 
 
 def refuse_inconsistent(made: Map, path: Path) -> None:
-    """What a schema cannot say: every piece lies inside its parameter, and pieces fill their tensor."""
+    """What a schema cannot say, and can be seen without the model: that the parts of a tensor's entry fit."""
+    names = [tensor.name for tensor in made.tensors]
+    if len(set(names)) != len(names):
+        raise invalid(path, "it has a tensor twice")
+    for name, parameter in made.parameters.items():
+        if prod(parameter.shape) > MOST_ELEMENTS:
+            raise invalid(path, f"parameter '{name}' has the shape {parameter.shape}")
+        if not is_float(parameter.dtype):
+            raise invalid(path, f"parameter '{name}' is of type '{parameter.dtype}'")
     for tensor in made.tensors:
-        for pieces in (tensor.pieces, *tensor.copies):
-            if pieces and (not all(fits(piece, made) for piece in pieces) or not covers(pieces, tensor.shape)):
-                raise PlanError(
-                    f"map '{path}' is not a valid map: the pieces of '{tensor.name}' do not fit; make it again with "
-                    "'onnxsens map'"
-                )
+        reason = misfit(tensor, made)
+        if reason:
+            raise invalid(path, f"{reason} of '{tensor.name}' do not fit")
 
 
-def fits(piece: Piece, made: Map) -> bool:
-    """Whether a piece is a box of its parameter."""
+def invalid(path: Path, reason: str) -> PlanError:
+    """The error for a file that contradicts itself."""
+    return PlanError(f"map '{path}' is not a valid map: {reason}; make it again with 'onnxsens map'")
+
+
+def is_float(dtype: str) -> bool:
+    """Whether it is the name of a floating-point type."""
+    return dtype in ("float64", "float32", "float16", "bfloat16") or dtype.startswith("float8_")
+
+
+def misfit(tensor: MappedTensor, made: Map) -> str:
+    """Which parts of an entry do not fit; empty where all do."""
+    size, ways = prod(tensor.shape), [pieces for pieces in (tensor.pieces, *tensor.copies) if pieces]
+    axis, scale = tensor.scale_axis, tensor.scale
+    factors = 1 if scale is None else len(scale)
+    lengths = made.parameters.get(tensor.magnitude or "")
+    wrong = {
+        "pieces": any(not fits(piece, made, len(tensor.shape)) for pieces in ways for piece in pieces)
+        or any(sum(prod(piece.shape) for piece in pieces) != size for pieces in ways),
+        "factors": (axis is None) != (scale is None)
+        or (axis is not None and [factors] != tensor.shape[axis : axis + 1]),
+        "offsets": tensor.offsets is not None and len(tensor.offsets) != size,
+        "lengths": tensor.magnitude is not None
+        and (scale is None or lengths is None or prod(lengths.shape) not in (1, factors)),
+    }
+    return next((part for part, is_wrong in wrong.items() if is_wrong), "")
+
+
+def fits(piece: Piece, made: Map, rank: int) -> bool:
+    """Whether a piece is a box of its parameter, and of a tensor of this rank."""
     known = made.parameters.get(piece.parameter)
-    if known is None or not len(piece.start) == len(piece.stop) == len(known.shape):
+    if known is None or not len(piece.start) == len(piece.stop) == len(piece.order) == len(known.shape):
+        return False
+    if not len(piece.to_start) == len(piece.to_stop) == rank:
         return False
     bounds = zip(piece.start, piece.stop, known.shape, strict=True)
+    to_size = prod(stop - start for start, stop in zip(piece.to_start, piece.to_stop, strict=True))
     return (
-        all(0 <= start <= stop <= dim for start, stop, dim in bounds)
+        all(0 <= start < stop <= dim for start, stop, dim in bounds)
+        and all(0 <= start < stop for start, stop in zip(piece.to_start, piece.to_stop, strict=True))
+        and to_size == prod(piece.shape)
         and sorted(piece.order) == list(range(len(piece.start)))
-        and len(piece.to_start) == len(piece.to_stop)
+        and len(set(piece.flip)) == len(piece.flip)
         and set(piece.flip) <= set(piece.order)
     )
+
+
+def refuse_other_tensors(made: Map, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Stop where a map is not that of a model's tensors.
+
+    Args:
+        shapes: of the model's stored tensors.
+    Raises:
+        PlanError: a tensor is not there, has another shape, or its pieces do not fill it.
+    """
+    for tensor in made.tensors:
+        if list(shapes.get(tensor.name, [])) != tensor.shape:
+            raise PlanError(f"the map's tensor '{tensor.name}' is not in the model like that; make the map again")
+        if not all(covers(pieces, tensor.shape) for pieces in (tensor.pieces, *tensor.copies) if pieces):
+            raise PlanError(f"the map's pieces do not fill '{tensor.name}'; make the map again")
 
 
 def json_schema() -> dict[str, Any]:

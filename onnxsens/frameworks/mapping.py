@@ -23,7 +23,7 @@ from onnxsens.frameworks.mapfile import (
 )
 from onnxsens.frameworks.matching.matcher import Matcher
 from onnxsens.frameworks.matching.subjects import beside, vectors_of, weights_of
-from onnxsens.frameworks.matching.tensor import UNEXPLAINED, Match
+from onnxsens.frameworks.matching.tensor import MADE_OF, UNEXPLAINED, Match
 from onnxsens.frameworks.pieces import in_words
 from onnxsens.model import Inventory, Model
 from onnxsens.model.origins import Origins, origins
@@ -134,12 +134,16 @@ def source_named(tensor: MappedTensor) -> Source:
 
 def unexplained(matches: Sequence[Match]) -> list[str]:
     """A warning of factors that may depend on the weights themselves."""
-    names = [match.tensor.name for match in matches if match.confidence == "scaled" and UNEXPLAINED in match.evidence]
+    names = [
+        match.tensor.name
+        for match in matches
+        if any(text == UNEXPLAINED or text.endswith(MADE_OF) for text in match.evidence)
+    ]
     if not names:
         return []
     shown = ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if len(names) > 3 else "")
     return [
-        f"no BatchNorm and no lengths in the checkpoint explain the factors of {len(names)} weights ({shown}); where "
+        f"no BatchNorm and no lengths of a checkpoint explain the factors of {len(names)} weights ({shown}); where "
         "they depend on the weight itself, as of a spectral norm, masks change them too: compare outputs after applying"
     ]
 

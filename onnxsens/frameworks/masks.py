@@ -126,6 +126,11 @@ class _Carrier:
         sign = np.sign(np.array(tensor.scale or np.ones(len(rows))))
         lengths = sign * np.sqrt(np.square(rows).sum(axis=1))
         known = self._made.parameters[tensor.magnitude]
+        if prod(known.shape) == 1:  # one length for all of it
+            lengths = sign[:1] * np.sqrt(np.square(rows).sum(keepdims=True)[0])
+            self._magnitudes.add(tensor.magnitude)
+            self._weights[tensor.magnitude] = lengths.reshape(known.shape).astype(np.dtype(known.dtype))
+            return
         self._magnitudes.add(tensor.magnitude)
         self._weights[tensor.magnitude] = lengths.reshape(known.shape).astype(np.dtype(known.dtype))
         dead = lengths == 0
@@ -179,7 +184,8 @@ class _Carrier:
         if tensor.is_sure or self._guesses:
             return ""
         kind = "its parameter is a guess" if tensor.confidence == "guess" else "several parameters may be it"
-        return f"{kind} ({tensor.evidence[-1]}); --accept-guesses takes it"
+        why = f" ({tensor.evidence[-1]})" if tensor.evidence else ""
+        return f"{kind}{why}; --accept-guesses takes it"
 
     def result(self) -> Carried:
         """What there is."""

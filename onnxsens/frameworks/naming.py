@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 from onnxsens.errors import PlanError
 
+PLACE = "layers/"  # a place in a file of Keras, not a layer's name: it may end like the name of another layer
 TREE = "params"  # what Flax linen puts in front of every parameter
 
 
@@ -13,7 +14,8 @@ def resolve(names: Iterable[str], known: Mapping[str, Iterable[int]], noun: str)
 
     A name means the parameter that is called so. Else what wraps a model may have put parts in front, on either side:
     then it means the only one whose whole name it ends with, or that ends with the whole of it. The longest such end
-    counts, and one of a single part, such as `kernel`, only behind `params/`.
+    counts, and one of a single part, such as `kernel`, only behind `params/`. A name that begins with `layers/` means
+    only what is called so.
 
     Args:
         names: as the file has them.
@@ -39,7 +41,7 @@ def meant(name: str, known: Mapping[str, Iterable[int]], noun: str) -> int:
     PlanError: the name is unknown, or means several.
     """
     numbers = set(known.get(name, ()))
-    if not numbers:
+    if not numbers and not name.startswith(PLACE):
         ends = {other: shared_end(name, other) for other in known}
         longest = max(ends.values(), default=0)
         numbers = {number for other, length in ends.items() if length == longest > 0 for number in known[other]}

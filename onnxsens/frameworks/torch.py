@@ -110,10 +110,11 @@ def apply(
     Args:
         model: a `torch.nn.Module`.
         masks: `masks.safetensors`, or arrays or tensors by parameter, True or 1 where a value is kept.
-        weights: `weights.safetensors`, or values by parameter, which are written before the zeros are.
+        weights: `weights.safetensors` of the same plan, or values by parameter or buffer (running statistics are
+            buffers), which are written before the zeros are.
 
     Raises:
-        PlanError: the file is damaged, or a name or shape is not the model's.
+        PlanError: a file is damaged, the two are of different plans, or a name or shape is not the model's.
     """
     torch = import_module("torch")
     refuse_two_plans(masks, weights)
@@ -130,9 +131,9 @@ def apply(
                 raise PlanError(f"'{before[0]}' and '{name}' are one tied parameter with two different masks; give one")
     updates = []
     for name, value in values.items():
-        for _, parameter in names.meant(name, aliases.get(name, ())):
-            check_shape(name, value.shape, tuple(parameter.shape), "value")
-            updates.append((parameter, value))
+        for place in names.places(name, aliases.get(name, ())):
+            check_shape(name, value.shape, tuple(place.shape), "value")
+            updates.append((place, value))
     with torch.no_grad():
         for place, value in updates:
             place.copy_(tensor_of(torch, value))
@@ -175,9 +176,8 @@ class Names:
         if lazy:
             raise PlanError(f"parameter '{lazy[0]}' has no shape yet; call the model once, then apply the masks")
         self._buffers = dict(model.named_buffers(remove_duplicate=False))
-        self._plain: dict[str, list[str]] = {}
-        for name in self.parameters:
-            self._plain.setdefault(plain(name), []).append(name)
+        self._plain = by_plain(self.parameters)
+        self._plain_buffers = by_plain(self._buffers)
 
     def meant(self, name: str, aliases: Iterable[str]) -> list[tuple[str, Any]]:
         """What a file calls by this name or an alias, by the model's own names.
@@ -187,27 +187,24 @@ class Names:
         Raises:
             PlanError: it has none, a name means several, or what is called so cannot be masked.
         """
-        found = [own for own in map(self._own, (name, *aliases)) if own is not None]
+        found = own_names(self.parameters, self._plain, (name, *aliases))
         if not found:
             raise PlanError(self._refusal(name))
         return [(own, self.parameters[own]) for own in found]
 
-    def _own(self, name: str) -> str | None:
-        if name in self.parameters:
-            return name
-        found = self._plain.get(plain(name), [])
-        if len({id(self.parameters[one]) for one in found}) > 1:
-            raise PlanError(f"'{name}' means {' and '.join(found[:2])} of the model; give it a name that means one")
-        return found[0] if found else None
-
-    def place(self, name: str, aliases: Iterable[str]) -> Any:
-        """The parameter or buffer that values are for; running statistics are buffers.
+    def places(self, name: str, aliases: Iterable[str]) -> list[Any]:
+        """What values of this name are for: parameters, or else buffers, such as running statistics.
 
         Raises:
-            PlanError: as of `own`.
+            PlanError: it has none, or a name means several.
         """
-        found = [buffer for own, buffer in self._buffers.items() if name in (own, plain(own)) or plain(name) == own]
-        return found[0] if len(found) == 1 else self.parameters[self.own(name, aliases)]
+        aliases = tuple(aliases)
+        names = (name, *aliases)
+        if not own_names(self.parameters, self._plain, names):
+            buffers = own_names(self._buffers, self._plain_buffers, names)
+            if buffers:
+                return [self._buffers[own] for own in buffers]
+        return [parameter for _, parameter in self.meant(name, aliases)]
 
     def _refusal(self, name: str) -> str:
         module, _, leaf = name.rpartition(".")
@@ -224,6 +221,29 @@ class Names:
         if name in self._buffers:
             return f"'{name}' is a buffer, which no optimizer trains; leave it out of the masks"
         return unknown(name, list(self.parameters), "parameter")
+
+
+def by_plain(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names by what is left of each without wrappers."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(plain(name), []).append(name)
+    return found
+
+
+def own_names(tensors: Mapping[str, Any], plain_names: Mapping[str, list[str]], names: Iterable[str]) -> list[str]:
+    """Which of a model's tensors are called by any of these names, by its own names.
+
+    Raises:
+        PlanError: a name means several.
+    """
+    own = []
+    for name in names:
+        found = [name] if name in tensors else plain_names.get(plain(name), [])
+        if len({id(tensors[one]) for one in found}) > 1:
+            raise PlanError(f"'{name}' means {' and '.join(found[:2])} of the model; give it a name that means one")
+        own.extend(found[:1])
+    return own
 
 
 def plain(name: str) -> str:

@@ -6,7 +6,7 @@ Read from the user's own file, before any tool can lose it. Names are hints; not
 import ast
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -99,7 +99,9 @@ def origins(model: Model, inventory: Inventory) -> Origins:
                     hints.setdefault(stored[name], []).append(site.hint(index, name))
     for weight in inventory.weights:
         used = [(consumer.site, consumer.slot.index) for consumer in weight.consumers if consumer.site in sites]
-        hints[weight.name] = [sites[site].hint(index, called.get(weight.name, "")) for site, index in used]
+        name = called.get(weight.name, "")
+        turned = {copy.name for copy in inventory.copies if copy.of == weight.name and copy.transposed}
+        hints[weight.name] = [sites[site].hint(index, name, turned) for site, index in used]
     producer = " ".join(part for part in (text(proto.producer_name), text(proto.producer_version)) if part)
     return Origins(producer, {name: tuple(found) for name, found in hints.items()}, frozenset(targets.values()))
 
@@ -122,8 +124,13 @@ class Site:
         """The call in the source that the node comes from; the node's own name where that is not said."""
         return self.said.get(PREFIX + "fx_node") or self.node.name
 
-    def hint(self, index: int, name: str) -> Hint:
-        """For the tensor at an input; `name` is what the graph calls it."""
+    def hint(self, index: int, name: str, turned: Collection[str] = ()) -> Hint:
+        """For the tensor at an input.
+
+        Args:
+            name: what the graph calls it.
+            turned: what it calls transposed copies of it.
+        """
         call = self.said.get(PREFIX + "fx_node", "")
         function = CALLED.search(call)
         names = [self.targets.get(name, "") for name in PLACEHOLDER.findall(call.partition("args = ")[2])]
@@ -136,15 +143,15 @@ class Site:
             function[1] if function else "",
             tuple(names) if any(names) else (),
             self.said.get(RULE, ""),
-            self._turned(name, index),
+            self._turned(name, index, turned),
         )
 
-    def _turned(self, name: str, index: int) -> bool | None:
-        if not 0 <= index < len(self.node.input) or self.node.input[index] != name:
+    def _turned(self, name: str, index: int, turned: Collection[str]) -> bool | None:
+        read = self.node.input[index] if 0 <= index < len(self.node.input) else ""
+        if index != 1 or self.node.op_type not in ("Gemm", "MatMul") or read not in (name, *turned):
             return None
-        if self.node.op_type == "Gemm" and index == 1:
-            return not any(each.name == "transB" and each.i for each in self.node.attribute)
-        return True if self.node.op_type == "MatMul" and index == 1 else None
+        straight = any(each.name == "transB" and each.i for each in self.node.attribute)
+        return straight == (read in turned)
 
     def _path(self) -> str:
         scopes = self.said.get(PREFIX + "name_scopes", "")

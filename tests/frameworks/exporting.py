@@ -4,6 +4,9 @@ import hashlib
 import importlib.util
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -114,7 +117,7 @@ def random_masks(layers: tuple[Layer, ...]) -> dict[str, NDArray[np.uint8]]:
 
 def write_safetensors(tensors: Mapping[str, NDArray[Any]], path: Path, about: Mapping[str, str]) -> None:
     """By hand, so that nothing of ours and no library vouches for the file: header length, header, bytes."""
-    names = {"uint8": "U8", "float32": "F32"}
+    names = {"uint8": "U8", "float32": "F32", "bfloat16": "BF16"}
     head: dict[str, Any] = {"__metadata__": dict(about)}
     offset = 0
     for name, tensor in tensors.items():
@@ -145,6 +148,30 @@ def write_masks(layers: tuple[Layer, ...], path: Path, *, packed: bool = False) 
     return masks
 
 
+def write_values(values: Mapping[str, NDArray[Any]], folder: Path, plan: str = "ef" * 32) -> None:
+    """`weights.safetensors` of a plan: that of `write_masks`, unless told otherwise."""
+    about = {"format": "onnxsens.weights/1", "plan_sha256": plan, "model_sha256": "ab" * 32}
+    write_safetensors(values, folder / "weights.safetensors", about)
+
+
+def two_plans(folder: Path, name: str, shape: tuple[int, ...]) -> tuple[Path, Path]:
+    """Masks and updated values of one parameter, which are of different plans."""
+    each = layer(name, shape, math.prod(shape) // 2)
+    write_masks((each,), folder / "masks.safetensors")
+    write_values({name: np.ones(shape, "f4")}, folder, "99" * 32)
+    return folder / "masks.safetensors", folder / "weights.safetensors"
+
+
+def ran(script: Path, *arguments: str, fails: bool = False) -> str:
+    """What a script prints that is run in its folder; what it ends with where it has to fail."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("TF_USE_LEGACY_KERAS", None)
+    command = [sys.executable, "-W", "ignore", script.name, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=script.parent, env=environment, check=False)
+    assert bool(done.returncode) is fails, done.stdout[-1000:] + done.stderr[-3000:]
+    return done.stderr if fails else done.stdout
+
+
 def written(name: str, export: Export, folder: Path) -> list[Path]:
     """The files of an export, in a folder."""
     paths = []
@@ -164,9 +191,9 @@ def imported(path: Path) -> ModuleType:
     return module
 
 
-def made(name: str, folder: Path, *layers: Layer, mode: Mode = "ratio") -> ModuleType:
+def made(name: str, folder: Path, *layers: Layer, mode: Mode = "ratio", **more: Any) -> ModuleType:
     """Export, write and import a script; masks lie beside in mode `mask`."""
     if mode == "mask":
         write_masks(layers, folder / "masks.safetensors")
-    [path] = written(name, export_of(*layers, mode=mode), folder)
+    [path] = written(name, export_of(*layers, mode=mode, **more), folder)
     return imported(path)

@@ -141,6 +141,16 @@ def switched_off(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, **changed}
 
 
+def numbered(keras: Any) -> Any:
+    """Layers of one shape that are called in another order than they were made: Keras numbers their names as made."""
+    layers = keras.layers
+    made = [layers.Dense(12, activation="relu") for _ in range(3)]
+    inputs = x = keras.Input((12,), name="values")
+    for layer in reversed(made):
+        x = layer(x)
+    return keras.Model(inputs, layers.Dense(4)(x), name="numbered")
+
+
 def twins(keras: Any) -> Any:
     """What looks like something else, by the values that `build` gives: see `alike`."""
     layers = keras.layers
@@ -197,6 +207,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "bigru": (TOKENS, FEATURES),
     "more": (6, 6, 4, 2),
     "norms": (12, 12, 4),
+    "numbered": (12,),
     "twins": (8, 8, 3),
 }
 EXPORTERS = ("keras", "tf2onnx")
@@ -216,7 +227,7 @@ def build(net: str, exporter: str) -> Any:
     """The net with values like those of a trained one, always the same; it has been called once."""
     keras = module(exporter)
     keras.backend.clear_session()  # else the names count up from net to net
-    model = twins(keras) if net == "twins" else NETS[net](keras)
+    model = {**NETS, "numbered": numbered, "twins": twins}[net](keras)
     generator = np.random.default_rng(1)
     values = {identity(one): trained(identity(one), tuple(one.shape), generator) for one in model.weights}
     put(model, {"twins": alike, "norms": switched_off}.get(net, dict)(values))
@@ -286,8 +297,8 @@ def export(model: Any, exporter: str, path: Path) -> None:
     tf2onnx.convert.from_keras(model, input_signature=spec, opset=17, output_path=str(path))
 
 
-SUFFIXES = {"keras": (".keras", ".weights.h5", ".npz"), "tf2onnx": (".h5", ".weights.h5", ".keras", ".npz")}
-"""The checkpoints that a model of this exporter's Keras can be saved as. `.h5` is the legacy file of a whole model."""
+SUFFIXES = {"keras": (".keras", ".weights.h5", ".npz"), "tf2onnx": (".h5", ".keras", ".npz")}
+"""Checkpoints of this exporter's Keras. `.h5` is the legacy file of a model; `.weights.h5` of tf_keras is refused."""
 
 
 def save(model: Any, path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exporting import two_plans
 
 from onnxsens.arrays import BoolArray
 from onnxsens.errors import PlanError
@@ -87,6 +88,14 @@ def test_updated_values_are_written_in_the_trees_type(jax: Any) -> None:
     made = apply(tree, {"w": mask}, {"w": np.full((2, 2), 3.0)})
     assert made["w"].dtype == "bfloat16"
     assert made["w"].astype("float32").tolist() == [[3, 0], [3, 3]]
+
+
+def test_files_of_two_plans_are_refused(jax: Any, tmp_path: Path) -> None:
+    tree = {"w": jax.numpy.ones((2, 4))}
+    masks, weights = two_plans(tmp_path, "w", (2, 4))
+    with pytest.raises(PlanError, match="are of two plans; export both again"):
+        apply(tree, masks, weights)
+    assert int((apply(tree, masks)["w"] == 0).sum()) == 4
 
 
 def test_masks_of_an_nnx_module_state_and_dict(nnx: Any, module: Any) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exporting import two_plans
 
 from onnxsens.arrays import AnyArray, BoolArray
-from onnxsens.errors import PlanError
+from onnxsens.errors import CheckpointError, PlanError
 from onnxsens.frameworks.checkpoints import open_checkpoint
 from onnxsens.frameworks.keras import apply, path_of
 
@@ -30,6 +31,43 @@ def keras(request: pytest.FixtureRequest, needed: Callable[[str], ModuleType]) -
 @pytest.fixture
 def keras3(needed: Callable[[str], ModuleType]) -> Any:
     return needed("keras")
+
+
+NAMELESS = r"does not name its layers, as \.weights\.h5 of tf_keras .*save it as \.keras or \.h5 instead: "
+
+
+def test_files_of_tf_keras_without_names_are_refused_and_the_ways_out_work(
+    tmp_path: Path, needed: Callable[[str], ModuleType]
+) -> None:
+    """Three layers called dense, dense_1 and dense_2 in another order than they were made."""
+    keras = needed("tf_keras")
+    keras.backend.clear_session()
+    made = [keras.layers.Dense(4) for _ in range(3)]
+
+    class Net(keras.Model):  # type: ignore[misc]  # the base is there when the test runs
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense, self.other = made[2], made[0]
+
+        def call(self, x: Any) -> Any:
+            return self.dense(self.other(x))
+
+    inputs = keras.Input((4,))
+    functional = keras.Model(inputs, made[0](made[1](made[2](inputs))))
+    own = Net()
+    own(np.ones((1, 4), np.float32))
+    for number, model in enumerate((functional, own)):
+        model.save_weights(tmp_path / f"{number}.weights.h5")
+        with pytest.raises(CheckpointError, match=NAMELESS) as raised:
+            open_checkpoint(tmp_path / f"{number}.weights.h5")
+        assert "\n" not in str(raised.value)
+        model.save_weights(tmp_path / f"{number}.h5")
+        for parameter in open_checkpoint(tmp_path / f"{number}.h5").parameters:
+            layer = next(layer for layer in made if parameter.name.split("/")[-2] == layer.name)
+            assert np.array_equal(parameter.read(), as_array(getattr(layer, parameter.name.split("/")[-1])))
+    own.save(tmp_path / "own.keras")  # whose config describes no layer
+    with pytest.raises(CheckpointError, match=NAMELESS):
+        open_checkpoint(tmp_path / "own.keras")
 
 
 def many_layers(keras: Any) -> Any:
@@ -84,13 +122,13 @@ def test_every_variable_of_a_file_is_found_again(keras: Any, tmp_path: Path, fil
         model.save_weights(tmp_path / file)
     else:
         model.save(tmp_path / file)
+    if keras.__name__ == "tf_keras" and file == "m.weights.h5":
+        with pytest.raises(CheckpointError, match=NAMELESS):
+            open_checkpoint(tmp_path / file)
+        return
     opened = open_checkpoint(tmp_path / file)
     values = {parameter.name: parameter.read() for parameter in opened.parameters}
     assert len(values) == len(model.weights)
-    if keras.__name__ == "tf_keras" and file == "m.weights.h5":
-        # No name of a layer is in such a file; it can be matched by its values, and that is said.
-        assert any("places in it" in note for note in opened.notes)
-        return
     if file == "m.weights.h5":
         # Which of gamma and beta the block's one is, only an archive's config can tell.
         assert [name for name in values if "/vars/" in name] == [f"block/n/vars/{number}" for number in range(3)]
@@ -187,6 +225,15 @@ def test_a_loaded_model_takes_the_masks_of_the_built_one(keras: Any, tmp_path: P
         assert [(as_array(variable) == 0).sum() for variable in target.weights][::2] == [0, 4]
     with pytest.raises(PlanError, match="'fc/kernel' means 2 variables"):
         apply(loaded, {"fc/kernel": half((3, 3))})
+
+
+def test_files_of_two_plans_are_refused(keras: Any, tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="fc")])
+    masks, weights = two_plans(tmp_path, "fc/kernel", (3, 2))
+    with pytest.raises(PlanError, match="are of two plans; export both again"):
+        apply(model, masks, weights)
+    assert as_array(model.weights[0]).all()
+    apply(model, masks).check()
 
 
 def test_unknown_names_and_wrong_shapes_change_nothing(keras: Any) -> None:

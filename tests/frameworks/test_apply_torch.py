@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
+from exporting import two_plans
 
 from onnxsens.arrays import BoolArray
 from onnxsens.errors import PlanError
@@ -134,6 +135,33 @@ def test_files_are_read_and_updated_values_written(torch: Any, model: Any, tmp_p
     safetensors.numpy.save_file({"4.weight": values}, str(tmp_path / "w.safetensors"), {"format": WEIGHTS_FORMAT})
     with apply(model, tmp_path / "masks.safetensors", str(tmp_path / "w.safetensors")):
         assert np.array_equal(model[4].weight.detach().numpy(), values.astype(np.float32))
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_values_of_buffers_are_written_and_masks_of_them_refused(
+    torch: Any, model: Any, masks: Any, prefix: str
+) -> None:
+    values = {f"{prefix}1.running_mean": np.arange(4.0), f"{prefix}1.num_batches_tracked": np.array(7)}
+    for target in (model, torch.compile(model)):
+        with apply(target, masks, values):
+            assert model[1].running_mean.tolist() == [0, 1, 2, 3] and int(model[1].num_batches_tracked) == 7
+        model[1].running_mean.zero_()
+    with pytest.raises(PlanError, match=r"value of '.*running_mean' has shape \[5\]"):
+        apply(model, masks, {f"{prefix}1.running_mean": np.arange(5.0)})
+    with pytest.raises(PlanError, match=r"the model has no parameter '9.running_mean'"):
+        apply(model, masks, {"1.running_mean": np.arange(4.0), "9.running_mean": np.arange(4.0)})
+    with pytest.raises(PlanError, match=r"'1.running_mean' is a buffer, which no optimizer trains"):
+        apply(model, {**masks, "1.running_mean": half((4,))}, values)
+    assert not model[1].running_mean.any()
+
+
+def test_files_of_two_plans_are_refused(torch: Any, model: Any, tmp_path: Path) -> None:
+    masks, weights = two_plans(tmp_path, "4.weight", (3, 16))
+    with pytest.raises(PlanError, match="are of two plans; export both again"):
+        apply(model, masks, weights)
+    assert model[4].weight.all()
+    with apply(model, masks) as masked:
+        masked.check()
 
 
 def test_tensors_are_taken_as_masks_and_values(torch: Any, model: Any) -> None:

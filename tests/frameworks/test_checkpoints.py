@@ -411,6 +411,16 @@ class TestKeras:
         assert [parameter.name for parameter in opened.parameters] == ["fc/kernel", "fc/bias"]
         assert np.array_equal(opened.parameters[0].read(), TENSORS["enc.weight"])
 
+    def test_a_file_that_names_no_layer_is_refused(self, tmp_path: Path, h5py: ModuleType) -> None:
+        """As tf_keras writes it: layers by class, numbered as they are called."""
+        with h5py.File(tmp_path / "m.weights.h5", "w") as file:
+            file.require_group("vars")
+            for place in ("layers/dense", "layers/dense_1"):
+                file[f"{place}/vars/0"] = np.ones((2, 2), np.float32)
+        message = refusal(tmp_path / "m.weights.h5")
+        assert "does not name its layers, as .weights.h5 of tf_keras (Keras 2) does not" in message
+        assert "save it as .keras or .h5 instead: model.save('m.keras'), or model.save_weights('m.h5')" in message
+
     def test_two_layers_of_one_name_are_called_by_their_places(self, tmp_path: Path, h5py: ModuleType) -> None:
         with h5py.File(tmp_path / "m.weights.h5", "w") as file:
             file.require_group("vars").attrs["name"] = "model"

@@ -80,6 +80,20 @@ def names(path: Path) -> list[str]:
     return [parameter.name for parameter in open_checkpoint(path).parameters]
 
 
+@pytest.mark.parametrize("name", ["m.safetensors", "m.npz", "m.keras", "m.npy", "m"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_the_name_of_a_file_does_not_matter(
+    tmp_path: Path, torch: Any, state: Mapping[str, Any], name: str, zipped: bool
+) -> None:
+    content = {key: tensor for key, tensor in state.items() if key != "tiny"}
+    torch.save(content, tmp_path / name, _use_new_zipfile_serialization=zipped)
+    opened = open_checkpoint(tmp_path / name)
+    assert opened.format == "torch"
+    for parameter in opened.parameters:
+        assert parameter.read().tobytes() == as_array(content[parameter.name]).tobytes()
+    assert any("though it is called .safetensors" in note for note in opened.notes) == name.endswith("safetensors")
+
+
 def test_tied_parameters_are_one_with_an_alias(tmp_path: Path, torch: Any, state: Mapping[str, Any]) -> None:
     opened = open_checkpoint(saved(torch, tmp_path / "m.pt", state))
     assert opened.parameters[0].name == "emb.weight"

@@ -1,9 +1,12 @@
-"""Export formats: laws that all keep, refusals, and small cases worked out by hand. No framework is needed."""
+"""Export formats: laws that all keep, refusals, and cases worked out by hand, and a plan of `auto`. One needs torch."""
 
+import ast
 import csv
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
 from exporting import export_of, imported, layer, plan_of, write_masks
 
@@ -21,6 +25,10 @@ from onnxsens.frameworks.exporters.contract import ExporterContract
 from onnxsens.frameworks.exporters.header import plain
 from onnxsens.frameworks.exporters.llmcompressor import character, counts, grouped
 from onnxsens.frameworks.exporters.script import RANKING, READ_MASKS, layer_rows
+from onnxsens.frameworks.sparse_files import read_masks
+from onnxsens.handover import export as hand_over
+from onnxsens.handover import map_model
+from onnxsens.plan import read_plan
 
 TORCH = (layer("stem.conv.weight", (32, 16, 3, 3), 2000), layer("blocks.0.fc.weight", (16, 32), 400))
 SLASHED = (layer("net/conv_a/kernel", (3, 3, 16, 32), 2000), layer("net/fc_b/kernel", (32, 16), 400))
@@ -157,8 +165,31 @@ def test_a_header_says_what_the_numbers_mean(tmp_path: Path) -> None:
     assert "Parameters: 2, with 2400 zeros in 5120 elements." in text
     masked = flat(text_of("torch", rescaled, guessed, mode="mask", weights_file="weights.safetensors"))
     assert "The mask carries the tested zeros exactly" in masked and "rank differently" not in masked
-    assert "model.load_state_dict(safetensors.torch.load_file('weights.safetensors'), strict=False)" in masked
+    assert "The script loads them before it masks" in masked
     assert "weights.safetensors" not in text_of("torch", *TORCH, mode="mask")
+
+
+@pytest.mark.parametrize("name", ["torch", "nncf", "keras", "jax", "tfmot"])
+def test_a_script_has_updated_values_only_where_the_export_has(name: str) -> None:
+    layers = TAKEN.get(name, TORCH)
+    assert "\nVALUES = Path(__file__).with_name('w.safetensors')\n" in text_of(
+        name, *layers, mode="mask", weights_file="w.safetensors"
+    )
+    assert "\nVALUES = None\n" in text_of(name, *layers, mode="mask")
+    assert "VALUES" not in text_of(name, *layers)
+
+
+@pytest.mark.parametrize("name", ["llmcompressor", "coreml"])
+def test_what_cannot_load_values_says_first_that_they_have_to_be_and_how(name: str) -> None:
+    text = flat("\n".join(text_of(name, *TORCH, mode="mask", weights_file="w.safetensors").splitlines()[:9]))
+    assert "cannot load them: load them into the model, then mask it, then" in text
+    assert "prune_torch.py of --to torch --mode mask" in text
+    assert "model.load_state_dict(safetensors.torch.load_file('w.safetensors'), strict=False)" in text
+
+
+def test_an_update_that_could_not_be_carried_over_is_said() -> None:
+    updated = msgspec.structs.replace(plan_of(TORCH), update="obs")
+    assert "The zeros alone were not tested" in flat(text_of("torch", *TORCH, plan=updated, mode="mask"))
 
 
 def flat(text: str) -> str:
@@ -277,3 +308,145 @@ def test_masks_are_read_as_they_were_written(tmp_path: Path, packed: bool) -> No
     read = script.read_masks(tmp_path / "m.safetensors")
     assert list(read) == ["a", "b"]
     assert all(read[name].dtype == bool and (read[name] == (masks[name] == 1)).all() for name in read)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as `planned_in` leaves it, of a plan that updates nothing."""
+    return planned_in(tmp_path_factory.mktemp("planned"), "none")
+
+
+def planned_in(folder: Path, update: str) -> Path:
+    """The folder with `model.onnx`, a plan of it by the command, and maps to names of PyTorch and of Keras."""
+    rng = np.random.default_rng(0)
+    conv, fc = rng.standard_normal((8, 4, 3, 3)).astype("f4"), rng.standard_normal((16, 8)).astype("f4")
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "onnx::1"], ["a"]),
+        onnx.helper.make_node("GlobalAveragePool", ["a"], ["b"]),
+        onnx.helper.make_node("Flatten", ["b"], ["c"]),
+        onnx.helper.make_node("Gemm", ["c", "onnx::2"], ["y"], transB=1),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "net",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 4, 6, 6])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 16])],
+        [onnx.numpy_helper.from_array(conv, "onnx::1"), onnx.numpy_helper.from_array(fc, "onnx::2")],
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), folder / "model.onnx")
+    np.savez(folder / "torch.npz", **{"conv.weight": conv, "fc.weight": fc})
+    np.savez(folder / "keras.npz", **{"net/conv/kernel": conv.transpose(2, 3, 1, 0), "net/fc/kernel": fc.T})
+    command = f"auto model.onnx -d random:32 --sparsity 0.5 --update {update} --confidence none -o .".split()
+    command = [sys.executable, "-m", "onnxsens", *command]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for source in ("torch", "keras"):
+        map_model(folder / "model.onnx", folder / f"{source}.npz", folder / f"{source}.json")
+    return folder
+
+
+def zeros_planned(folder: Path, source: str) -> dict[str, int]:
+    """How many zeros the plan gives each parameter of a source."""
+    plan = read_plan(folder / "plan.json")
+    assert {weight.pattern for weight in plan.weights} == {"unstructured"}
+    names = {"torch": ("conv.weight", "fc.weight"), "keras": ("net/conv/kernel", "net/fc/kernel")}[source]
+    by_weight = {weight.name: weight.zeros for weight in plan.weights}
+    assert all(by_weight.values())
+    return dict(zip(names, (by_weight["onnx::1"], by_weight["onnx::2"]), strict=True))
+
+
+@pytest.mark.parametrize(("name", "mode"), CASES)
+def test_a_real_plan_is_written_as_unstructured_in_every_format(
+    planned: Path, tmp_path: Path, name: str, mode: Mode
+) -> None:
+    source = "keras" if name in {"keras", "tfmot", "jax"} else "torch"
+    expected = zeros_planned(planned, source)
+    given = (planned / "plan.json", planned / "model.onnx", planned / f"{source}.json", name, tmp_path)
+    if name in {"torch-pruning", "modelopt"}:
+        with pytest.raises(UsageError, match="its pattern is unstructured, and "):
+            hand_over(*given, mode=mode)
+        return
+    exported = hand_over(*given, mode=mode)
+    assert (exported.parameters, exported.zeros, exported.left_out) == (2, sum(expected.values()), ())
+    masks = tmp_path / "masks.safetensors"
+    assert masks.exists() == (mode == "mask") and not (tmp_path / "weights.safetensors").exists()
+    if mode == "mask":
+        assert {key: int((~mask).sum()) for key, mask in read_masks(masks).items()} == expected
+    texts = [path.read_text() for path in exported.paths if path != masks]
+    assert len(texts) == (name != "masks")
+    for text in texts:
+        assert "Left out" not in text
+        found = rows_of(name, text)
+        if name == "llmcompressor":
+            assert sorted(found) == sorted(expected)
+            assert all(zeros is None or zeros == expected[parameter] for parameter, (zeros, _) in found.items())
+        else:
+            assert found == {parameter: (zeros, None) for parameter, zeros in expected.items()}
+
+
+def rows_of(name: str, text: str) -> dict[str, tuple[int | None, str | None]]:
+    """Zeros and pattern of each parameter in a written file; zeros None where only masks have them."""
+    if name == "json":
+        return {row["parameter"]: (row["zeros"], row["pattern"]) for row in json.loads(text)["layers"]}
+    if name == "csv":
+        rows = csv.DictReader(io.StringIO(text))
+        return {row["parameter"]: (int(row["zeros"]), {"unstructured": None}[row["pattern"]]) for row in rows}
+    if name == "llmcompressor":
+        sizes = {"conv.weight": 288, "fc.weight": 128}
+        found: dict[str, tuple[int | None, str | None]] = {}
+        for stage in read_recipe(text).values():
+            for modifier in stage["pruning_modifiers"].values():
+                assert modifier.get("mask_structure", "unstructured") == "unstructured"
+                for target in modifier["targets"]:
+                    parameter = f"{target.removeprefix('re:^').removesuffix('$')}.weight"
+                    level = modifier.get("final_sparsity")
+                    found[parameter] = (None if level is None else int(level * sizes[parameter]), None)
+        return found
+    [table] = [
+        node.value
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LAYERS"
+    ]
+    return {parameter: (row["zeros"], row["pattern"]) for parameter, row in ast.literal_eval(table).items()}
+
+
+@pytest.mark.parametrize("mode", ["ratio", "mask"])
+def test_a_script_of_a_real_plan_reaches_its_counts(
+    planned: Path, tmp_path: Path, mode: Mode, needed: Callable[[str], ModuleType]
+) -> None:
+    model = source_model(needed("torch"), planned)
+    given = (planned / "plan.json", planned / "model.onnx", planned / "torch.json", "torch", tmp_path)
+    hand_over(*given, mode=mode)
+    script = imported(tmp_path / "prune_torch.py")
+    script.finish(script.prune_model(model))
+    assert script.zeros_of(model) == zeros_planned(planned, "torch")
+    assert_as_pruned(planned, model)  # by magnitude, so that a ratio finds the same
+
+
+def test_a_script_of_a_plan_with_an_update_makes_the_model_that_was_measured(
+    tmp_path: Path, needed: Callable[[str], ModuleType]
+) -> None:
+    torch = needed("torch")
+    folder = planned_in(tmp_path, "reconstruct")
+    given = (folder / "plan.json", folder / "model.onnx", folder / "torch.json", "torch", folder / "out")
+    assert "weights.safetensors" in {path.name for path in hand_over(*given, mode="mask").paths}
+    script = imported(folder / "out/prune_torch.py")
+    assert_as_pruned(folder, script.finish(script.prune_model(source_model(torch, folder))))
+
+
+def source_model(torch: Any, folder: Path) -> Any:
+    """The dense model of a plan in PyTorch."""
+    model = torch.nn.Module()
+    model.conv, model.fc = torch.nn.Conv2d(4, 8, 3, bias=False), torch.nn.Linear(8, 16, bias=False)
+    with np.load(folder / "torch.npz") as values:
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in values.items()})
+    return model
+
+
+def assert_as_pruned(folder: Path, model: Any) -> None:
+    """The model's weights are those of `pruned.onnx`, bit for bit."""
+    stored = onnx.load(folder / "pruned.onnx").graph.initializer
+    pruned = {each.name: onnx.numpy_helper.to_array(each) for each in stored}
+    for tensor, weight in (("onnx::1", model.conv.weight), ("onnx::2", model.fc.weight)):
+        assert np.array_equal(weight.detach().numpy(), pruned[tensor])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exporting import export_of, layer, made, random_masks, write_masks, written
+from exporting import export_of, layer, made, ran, random_masks, write_masks, write_values, written
 from numpy.typing import NDArray
 
 from onnxsens.frameworks.exporters import Layer, Mode, exporters
@@ -99,6 +99,21 @@ class TestNncf:
             optimizer.step()
         script.finish(model)
         assert script.zeros_of(model) == {each.parameter: each.zeros for each in self.layers}
+
+    def test_the_command_loads_updated_values_before_it_masks(self, tmp_path: Path, torch: Any, needed: Any) -> None:
+        needed("nncf")
+        (tmp_path / "net.py").write_text(MODEL)
+        conv = layer("conv.weight", (8, 16, 3, 3), 500)
+        [path] = written("nncf", export_of(conv, mode="mask", weights_file="weights.safetensors"), tmp_path)
+        mask = write_masks((conv,), tmp_path / "masks.safetensors")["conv.weight"]
+        new = np.random.default_rng(1).standard_normal((8, 16, 3, 3)).astype("f4")
+        write_values({"conv.weight": new, "conv.bias": np.arange(8, dtype="f4")}, tmp_path)
+        command = ("net.py:Net", "--input-shape", "1,16,5,5", "-o", "pruned.pt")
+        assert "weights.safetensors: 2 updated tensors loaded" in ran(path, *command)
+        state = torch.load(tmp_path / "pruned.pt", weights_only=True)
+        assert (state["conv.weight"].numpy() == new * mask).all() and (state["conv.bias"].numpy() == np.arange(8)).all()
+        assert "left out, so the zeros alone" in ran(path, *command, "--no-values")
+        assert (torch.load(tmp_path / "pruned.pt", weights_only=True)["conv.bias"].numpy() != np.arange(8)).all()
 
     def test_a_weight_that_nncf_does_not_prune_is_an_error(self, tmp_path: Path, needed: Any) -> None:
         import torch

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exporting import export_of, layer, made, random_masks, write_masks, written
+from exporting import export_of, layer, made, ran, random_masks, write_masks, write_values, written
 
 from onnxsens.frameworks.exporters import Mode
 
@@ -161,3 +161,62 @@ def test_the_script_runs_on_its_own(tmp_path: Path, mode: Mode) -> None:
     with np.load(tmp_path / "pruned.npz") as pruned:
         assert [int((pruned[each.parameter] == 0).sum()) for each in LAYERS] == [100, 25]
         assert "params/Dense_0/bias" in pruned
+
+
+NEW = {
+    "params/Conv_0/kernel": np.random.default_rng(1).standard_normal((3, 3, 4, 8)).astype("f4"),
+    "params/Dense_0/bias": np.arange(6, dtype="f4"),
+    "batch_stats/BatchNorm_0/mean": np.arange(8, dtype="f4"),
+}
+
+
+def test_updated_values_are_loaded_before_masks(tmp_path: Path) -> None:
+    script = made("jax", tmp_path, *LAYERS, mode="mask", weights_file="weights.safetensors")
+    mask = random_masks(LAYERS)["params/Conv_0/kernel"]
+    rng = np.random.default_rng(0)
+    values = {each.parameter: rng.standard_normal(each.shape).astype("f4") for each in LAYERS}
+    values |= {"params/Dense_0/bias": np.zeros(6, "f4"), "batch_stats/BatchNorm_0/mean": np.zeros(8, "f4")}
+    np.savez(tmp_path / "params.npz", **values)
+    write_values(NEW, tmp_path)
+    path = tmp_path / "prune_jax.py"
+    assert "weights.safetensors: 3 updated tensors loaded" in ran(path, "params.npz", "-o", "new.npz")
+    assert "left out, so the zeros alone" in ran(path, "params.npz", "--no-values", "-o", "old.npz")
+    with np.load(tmp_path / "new.npz") as new, np.load(tmp_path / "old.npz") as old:
+        assert (
+            new["params/Conv_0/kernel"].tobytes()
+            == np.where(mask, NEW["params/Conv_0/kernel"], np.float32(0)).tobytes()
+        )
+        assert all((new[name] == NEW[name]).all() and (old[name] == values[name]).all() for name in list(NEW)[1:])
+        assert (old["params/Conv_0/kernel"] == values["params/Conv_0/kernel"] * mask).all()
+    with pytest.raises(KeyError, match="no parameter is called 'batch_stats/BatchNorm_0/mean'"):
+        script.prune({name: value for name, value in values.items() if "params" in name})
+    with pytest.raises(
+        ValueError, match=r"the updated value of 'params/Dense_0/bias' is \(6,\), and .* is \(7,\) here"
+    ):
+        script.prune(values | {"params/Dense_0/bias": np.zeros(7)})
+    write_values(NEW, tmp_path, "99" * 32)
+    with pytest.raises(ValueError, match="are of two plans; export both again"):
+        script.prune(values)
+    assert (script.prune(values, values=False)["params/Dense_0/bias"] == 0).all()
+
+
+def test_updated_statistics_of_nnx_are_loaded(tmp_path: Path) -> None:
+    from flax import nnx
+
+    class Net(nnx.Module):
+        def __init__(self) -> None:
+            rngs = nnx.Rngs(0)
+            self.fc, self.norm, self.drop = (
+                nnx.Linear(8, 6, rngs=rngs),
+                nnx.BatchNorm(6, rngs=rngs),
+                nnx.Dropout(0.5, rngs=rngs),
+            )
+
+    named = layer("fc.kernel", (8, 6), 20)
+    script = made("jax", tmp_path, named, mode="mask", weights_file="weights.safetensors")
+    new = np.arange(48, dtype="f4").reshape(8, 6) + 1
+    write_values({"fc.kernel": new, "norm.mean": np.arange(6, dtype="f4")}, tmp_path)
+    model = Net()
+    nnx.update(model, script.prune(nnx.state(model)))
+    assert (np.asarray(model.fc.kernel[...]) == new * random_masks((named,))["fc.kernel"]).all()
+    assert (np.asarray(model.norm.mean[...]) == np.arange(6)).all()

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
-from exporting import export_of, layer, made, write_masks, written
+from exporting import export_of, layer, made, ran, write_masks, write_values, written
 
 from onnxsens.frameworks.exporters import Layer, Mode
 
@@ -257,3 +258,67 @@ def test_tfmot_kernels_reach_the_planned_zeros_at_once_and_in_training(tmp_path:
 def test_tfmot_makes_two_of_four_along_the_inputs(tmp_path: Path) -> None:
     export("tfmot", (layer("fc/kernel", (128, 16), 1024, "2:4"),), "ratio", tmp_path)
     run(TFMOT, "test_tfmot.py", tmp_path, "ratio")
+
+
+VALUES_NET = """
+import sys
+import numpy as np
+if sys.argv[1] == "tfmot":
+    import tf_keras as keras
+else:
+    import keras
+
+def model():
+    layers = keras.layers
+    x = keras.Input((8,), name="x")
+    y = layers.BatchNormalization(name="norm")(layers.Dense(16, name="fc")(x))
+    return keras.Model(x, layers.Dense(4, name="head")(y), name="net")
+
+def arrays(model):
+    return {(getattr(w, "path", None) or w.name.removesuffix(":0")): np.array(w) for w in model.weights}
+
+if sys.argv[2] == "save":
+    model().save(sys.argv[3])
+else:
+    np.savez(sys.argv[4], **arrays(keras.models.load_model(sys.argv[3], compile=False)))
+"""
+VALUES_LAYERS = (layer("fc/kernel", (8, 16), 100), layer("head/kernel", (16, 4), 30))
+NEW = {
+    "fc/kernel": np.random.default_rng(1).standard_normal((8, 16)).astype("f4"),
+    "head/bias": np.arange(4, dtype="f4"),
+    "norm/moving_mean": np.arange(16, dtype="f4") + 1,
+}
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("keras", ".keras"), ("tfmot", ".h5")])
+def test_commands_load_updated_values_before_they_mask(tmp_path: Path, name: str, suffix: str) -> None:
+    [path] = written(name, export_of(*VALUES_LAYERS, mode="mask", weights_file="weights.safetensors"), tmp_path)
+    masks = write_masks(VALUES_LAYERS, tmp_path / "masks.safetensors")
+    write_values(NEW, tmp_path)
+    net = tmp_path / "net.py"
+    net.write_text(VALUES_NET)
+    ran(net, name, "save", f"dense{suffix}")
+
+    def after(*more: str) -> dict[str, np.ndarray]:
+        printed = ran(path, f"dense{suffix}", "-o", f"pruned{suffix}", *more)
+        assert ("3 updated tensors loaded" in printed) != bool(more)
+        ran(net, name, "read", f"pruned{suffix}", "after.npz")
+        with np.load(tmp_path / "after.npz") as found:
+            return dict(found)
+
+    pruned = after()
+    assert pruned["fc/kernel"].tobytes() == np.where(masks["fc/kernel"], NEW["fc/kernel"], np.float32(0)).tobytes()
+    assert all((pruned[each] == NEW[each]).all() for each in ("head/bias", "norm/moving_mean"))
+    ran(net, name, "read", f"dense{suffix}", "dense.npz")
+    with np.load(tmp_path / "dense.npz") as dense:
+        alone = after("--no-values")
+        assert (alone["fc/kernel"] == dense["fc/kernel"] * masks["fc/kernel"]).all()
+        assert (alone["norm/moving_mean"] == dense["norm/moving_mean"]).all()
+    for values, plan, said in (
+        (NEW, "99" * 32, "are of two plans; export both again"),
+        ({"none/bias": np.ones(4, "f4")}, "ef" * 32, "no parameter is called 'none/bias'"),
+        ({"head/bias": np.ones(5, "f4")}, "ef" * 32, "the updated value of 'head/bias' is (5,), and "),
+        ({"layers/fc/kernel": NEW["fc/kernel"]}, "ef" * 32, "no parameter is called 'layers/fc/kernel'"),
+    ):
+        write_values(values, tmp_path, plan)
+        assert said in ran(path, f"dense{suffix}", "-o", "wrong.h5", fails=True)

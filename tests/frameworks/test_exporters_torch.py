@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exporting import export_of, layer, made, random_masks, write_masks, written
+from exporting import export_of, imported, layer, made, ran, random_masks, write_masks, write_values, written
 from numpy.typing import NDArray
 
 from onnxsens.frameworks.exporters import Layer, Mode
@@ -290,3 +290,75 @@ def test_the_script_runs_on_its_own(tmp_path: Path, mode: Mode, torch: Any) -> N
     assert "0.weight: 2000 zeros, 2000 planned" in done.stdout
     state = torch.load(tmp_path / "pruned.pt", weights_only=True)
     assert [int((state[each.parameter] == 0).sum()) for each in layers] == [2000, 64]
+
+
+NET = (layer("0.weight", (16, 16, 3, 3), 2000), layer("2.weight", (8, 16, 1, 1), 64))
+NEW = {
+    "0.weight": np.random.default_rng(1).standard_normal((16, 16, 3, 3)).astype("f4"),
+    "2.bias": np.arange(8, dtype="f4"),
+    "1.running_mean": np.arange(16, dtype="f4") + 1,
+}
+
+
+def with_values(folder: Path, values: Any, plan: str = "ef" * 32) -> Path:
+    """A script of masks with updated values beside it, and the function that makes its model."""
+    (folder / "net.py").write_text(MODEL)
+    [path] = written("torch", export_of(*NET, mode="mask", weights_file="weights.safetensors"), folder)
+    write_masks(NET, folder / "masks.safetensors")
+    write_values(values, folder, plan)
+    return path
+
+
+def test_the_command_loads_updated_values_before_it_masks(tmp_path: Path, torch: Any) -> None:
+    path = with_values(tmp_path, NEW)
+    dense = imported(tmp_path / "net.py").model()
+    torch.save(dense.state_dict(), tmp_path / "net.pt")
+    printed = ran(path, "net.py:model", "--weights", "net.pt", "-o", "pruned.pt")
+    assert printed.startswith("weights.safetensors: 3 updated tensors loaded\n0.weight: 2000 zeros, 2000 planned\n")
+    state = {name: value.numpy() for name, value in torch.load(tmp_path / "pruned.pt", weights_only=True).items()}
+    mask = random_masks(NET)["0.weight"]
+    assert state["0.weight"].tobytes() == np.where(mask, NEW["0.weight"], np.float32(0)).tobytes()
+    assert all((state[name] == NEW[name]).all() for name in ("2.bias", "1.running_mean"))
+    printed = ran(path, "net.py:model", "--weights", "net.pt", "--no-values", "-o", "pruned.pt")
+    assert printed.startswith("weights.safetensors: left out, so the zeros alone are there\n")
+    state = {name: value.numpy() for name, value in torch.load(tmp_path / "pruned.pt", weights_only=True).items()}
+    assert (state["0.weight"] == value(dense, "0.weight") * mask).all()
+    assert not state["1.running_mean"].any()
+
+
+def test_values_of_another_plan_are_refused(tmp_path: Path) -> None:
+    path = with_values(tmp_path, NEW, plan="99" * 32)
+    assert "weights.safetensors and " in (said := ran(path, "net.py:model", "-o", "pruned.pt", fails=True))
+    assert "are of two plans; export both again" in said and not (tmp_path / "pruned.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "error", "message"),
+    [
+        ("3.weight", (8,), KeyError, "has a value of '3.weight', and the model has no such parameter or buffer"),
+        ("1.running_var", (8,), ValueError, r"'1.running_var' is \(16,\) here and \(8,\) in "),
+    ],
+)
+def test_values_that_do_not_fit_change_nothing(
+    tmp_path: Path, name: str, shape: tuple[int, ...], error: type[Exception], message: str, torch: Any
+) -> None:
+    script = imported(with_values(tmp_path, {**NEW, name: np.ones(shape, "f4")}))
+    model = imported(tmp_path / "net.py").model()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(error, match=message):
+        script.prune_model(model)
+    assert list(before) == list(model.state_dict())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    script.prune_model(model, values=False)
+
+
+def test_values_go_by_aliases_and_are_bfloat16_too(tmp_path: Path, torch: Any) -> None:
+    import ml_dtypes
+
+    tied = layer("encoder.weight", (6, 8), 20, aliases=("net.weight",))
+    script = made("torch", tmp_path, tied, mode="mask", weights_file="weights.safetensors")
+    new = np.arange(48).reshape(6, 8).astype(ml_dtypes.bfloat16)
+    write_values({"encoder.weight": new}, tmp_path)
+    model = script.finish(script.prune_model(one(torch.nn.Linear(8, 6)).bfloat16()))
+    mask = random_masks((tied,))["encoder.weight"]
+    assert (model.net.weight.detach().float().numpy() == new.astype("f4") * mask).all()

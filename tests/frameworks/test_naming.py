@@ -33,6 +33,14 @@ def test_a_name_means_one_parameter_or_is_refused(name: str, number: int | None)
         assert resolve([name], KNOWN, "variable") == {name: number}
 
 
+def test_a_place_in_a_file_is_no_name_to_be_found_by_its_end() -> None:
+    known = {"dense/kernel": {0}, "dense_2/kernel": {1}, "layers/0/kernel": {2}, "net/layers/conv/kernel": {3}}
+    assert resolve(["layers/0/kernel"], known, "variable") == {"layers/0/kernel": 2}
+    for name in ("layers/dense/kernel", "layers/conv/kernel"):
+        with pytest.raises(PlanError, match=f"the model has no variable '{name}'"):
+            resolve([name], known, "variable")
+
+
 def test_two_names_cannot_mean_one_parameter() -> None:
     with pytest.raises(PlanError, match="'one/fc/kernel' and 'model/one/fc/kernel' mean the same variable"):
         resolve(["one/fc/kernel", "model/one/fc/kernel"], KNOWN, "variable")

@@ -13,6 +13,9 @@ import pytest
 from journeys import Journey, RoundTrips, TwinTrips, UpdatedTrips
 from round_trip import Arrays
 
+from onnxsens.errors import CheckpointError
+from onnxsens.frameworks.checkpoints import open_checkpoint
+
 # TensorFlow, Keras and tf2onnx warn of their own use of numpy and of each other.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -124,6 +127,24 @@ class TestTwins(TwinTrips):
         return Journey(KerasSource("twins", "keras"), ".keras", tmp_path_factory.mktemp("twins"))
 
 
+@pytest.mark.usefixtures("frameworks")
+class TestNumbered(RoundTrips):
+    """Files number the layers of a class as they are called, whatever their names are."""
+
+    @pytest.fixture(scope="class", params=[("keras", ".weights.h5"), ("tf2onnx", ".h5"), ("tf2onnx", ".keras")])
+    def journey(self, frameworks: None, request: pytest.FixtureRequest, tmp_path_factory: Folders) -> Journey:
+        exporter, suffix = request.param
+        return Journey(KerasSource("numbered", exporter), suffix, tmp_path_factory.mktemp("numbered"))
+
+
+@pytest.mark.usefixtures("frameworks")
+def test_weights_of_tf_keras_without_names_are_refused(tmp_path: Path) -> None:
+    model = keras_nets.build("numbered", "tf2onnx")
+    keras_nets.save(model, tmp_path / "m.weights.h5")
+    with pytest.raises(CheckpointError, match=r"does not name its layers.*; save it as \.keras or \.h5 instead"):
+        open_checkpoint(tmp_path / "m.weights.h5")
+
+
 UPDATED = [("cnn", "keras"), ("cnn", "tf2onnx"), ("attention", "keras"), ("gru", "tf2onnx")]
 
 
@@ -139,7 +160,7 @@ class TestUpdated(UpdatedTrips):
 def test_values_that_have_no_place_in_the_source_are_said_to_stay_behind(tmp_path: Path) -> None:
     """An LSTM of ONNX has two biases, whose second half was zero, and one of Keras has one."""
     journey = Journey(KerasSource("lstm", "tf2onnx"), ".keras", tmp_path, update="reconstruct")
-    assert "1 updated tensors stay behind ('B0__" in journey.trip.log
+    assert "updated values that stay behind (1: 'B0__" in journey.trip.log
     wrong = journey.misplaced()
     assert len(wrong) == 1
     assert min(wrong).startswith("B0__")

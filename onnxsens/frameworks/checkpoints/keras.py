@@ -1,8 +1,9 @@
-"""Keras: `.keras` archives, `.weights.h5` of Keras 3 and tf_keras, and the older `.h5`, all HDF5 inside (needs h5py).
+"""Keras: `.keras` archives, `.weights.h5` of Keras 3, and the older `.h5`, all HDF5 inside (needs h5py).
 
 Keras 3 keeps a layer's variables by number, and the layer's name as an attribute; names are put together as Keras does:
 `block/fc/kernel`, without the name of the model itself, which a loaded model's variables do not have either. tf_keras
-keeps no names there; they come from the archive's config. The older `.h5` lists names in full.
+keeps no names there; they come from the archive's config. A `.weights.h5` of it has no config, and is refused: a place
+in the file, `layers/dense`, may be called like another layer. The older `.h5` lists names in full.
 """
 
 import io
@@ -53,6 +54,12 @@ class Keras:
         with opened(h5py, source) as file:
             old = layer_groups(file)
             found = old_names(old) if old is not None else Tree(source.config, source.tf_keras).names(file)
+            if found.nameless and found.keys:
+                raise CheckpointError(
+                    f"checkpoint '{path}' does not name its layers, as .weights.h5 of tf_keras (Keras 2) does not, so "
+                    "that parameters would be mistaken; save it as .keras or .h5 instead: model.save('m.keras'), or "
+                    "model.save_weights('m.h5')"
+                )
             parameters = []
             strange = []
             for key, name in found.keys.items():

@@ -33,10 +33,15 @@ SLACK = 1 << 16  # bytes
 
 @dataclass
 class Names:
-    """Names by the datasets' places in the file, in the model's order, and what there is to say about them."""
+    """Names by the datasets' places in the file, in the model's order, and what there is to say about them.
+
+    Attributes:
+        nameless: the names of layers are not known, so that their places in the file stand in, and mislead.
+    """
 
     keys: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    nameless: bool = False
 
     def unique(self) -> "Names":
         """The same; where several have a name, each is called by its place in the file."""
@@ -48,7 +53,7 @@ class Names:
             return self
         keys = {key: key.lstrip("/") if seen[name] > 1 else name for key, name in self.keys.items()}
         note = f"{listed(repeated)}: several variables have this name, so each is called by its place in the file"
-        return Names(keys, [*self.notes, note])
+        return Names(keys, [*self.notes, note], self.nameless)
 
 
 @dataclass(frozen=True)
@@ -68,23 +73,21 @@ class Tree:
     tf_keras: bool | None
     found: Names = field(default_factory=Names)
     numbered: list[str] = field(default_factory=list)
-    placed: list[str] = field(default_factory=list)
 
     def names(self, file: Any) -> Names:
         """Raises:
         ValueError: the file links to others, or claims more values than it can hold.
         """
         inner = self.config.get("config")
-        if self.tf_keras is None and own_name(file):
-            self.tf_keras = False  # which keeps no names
+        if self.tf_keras is None:
+            if own_name(file):
+                self.tf_keras = False  # which keeps no names
+            else:
+                self.found.nameless = True
         kind = snake_case(str(self.config.get("class_name", "")))
         self._layer(file, Layer("", kind, inner if isinstance(inner, Mapping) else {}))
         if self.numbered:
             self.found.notes.append(f"variables of {listed(self.numbered)} are numbered: the file does not name them")
-        if self.placed:
-            self.found.notes.append(
-                f"{listed(self.placed)}: the file does not name layers; their places in it stand in"
-            )
         return self.found.unique()
 
     def _layer(self, group: Any, layer: Layer) -> None:
@@ -96,6 +99,8 @@ class Tree:
                 self._container(child, layer.prefix, self._layers(layer.config) if attribute == LAYERS else {})
                 continue
             kind, config = sublayer(layer.kind, attribute, layer.config)
+            if not own_name(child) and not kind and "name" not in config and len(child[VARIABLES]):
+                self.found.nameless = True  # an attribute of a class of the user's own
             name = own_name(child) or sublayer_name(kind, attribute, config)
             self._layer(child, self._sublayer(layer.prefix, name, kind, config))
 
@@ -112,7 +117,7 @@ class Tree:
             name = own_name(child) or config.get("name") or described.get("name")
             if not name:
                 name = child.name.strip("/").removeprefix(prefix)
-                self.placed.append(f"{prefix}{name}")
+                self.found.nameless = True
             self._layer(child, self._sublayer(prefix, str(name), without_number(key), config))
 
     def _sublayer(self, prefix: str, name: str, kind: str, config: Config) -> Layer:

@@ -34,6 +34,7 @@ AVERAGES = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "params_ema"
 # What wrappers put before every name.
 WRAPPERS = ("module.", "_orig_mod.")
 LEGACY = re.compile(rb"\x80[\x02-\x05]")
+OF_ANOTHER = ".safetensors"
 LARGEST_REPEATED = 1 << 26  # bytes; an expanded tensor repeats its storage, however often a file says
 SAVE_WEIGHTS = "save its weights alone: torch.save(model.state_dict(), 'model.pt')"
 
@@ -65,6 +66,8 @@ class Torch:
                 f"checkpoint '{path}' holds a {type(content).__name__}, no state dict; {SAVE_WEIGHTS}"
             )
         notes = [] if zipped else ["a file of the format before torch 1.6 cannot be mapped; it is in memory as a whole"]
+        if path.name.endswith(OF_ANOTHER):
+            notes = [f"a file of torch.save, though it is called {OF_ANOTHER}; it is in memory as a whole"]
         tensors, others, more = named_tensors(torch, content)
         notes.extend(more)
         if others:
@@ -118,6 +121,9 @@ def loaded(torch: Any, path: Path, zipped: bool) -> Any:
         with warnings.catch_warnings():
             # What torch has to say about its own past formats is nothing that a user can act on.
             warnings.simplefilter("ignore")
+            if path.name.endswith(OF_ANOTHER):  # torch 2.13 goes by the name of a path before it looks inside
+                with path.open("rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # on damaged files torch raises whatever its parts do: eight types were seen
         text = str(error)

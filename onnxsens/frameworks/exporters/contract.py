@@ -70,6 +70,27 @@ class ExporterContract:
             assert export.plan.model.sha256[:12] in text
             assert (exporter.ran_with or "not run") in text
 
+    def test_updated_values_are_in_the_first_lines(self, exporter: Exporter, export: Export) -> None:
+        """Zeros that an update was fitted to wreck a model without it."""
+        if export.mode == "ratio":
+            return
+        for name, text in exporter.files(replace(export, weights_file="values.safetensors")).items():
+            lines = text.splitlines()[:6]
+            if lines[0].startswith("#"):
+                assert any("'values.safetensors'" in line for line in lines), name
+
+    def test_no_pattern_is_an_unstructured_one(self, exporter: Exporter, export: Export) -> None:
+        """Every format that has masks takes it; a ratio may be refused, with the pattern's name."""
+        layers = tuple(replace(layer, pattern=None) for layer in export.layers)
+        try:
+            files = exporter.files(replace(export, layers=layers))
+        except UsageError as error:
+            assert export.mode == "ratio" and "its pattern is unstructured" in str(error)
+            return
+        for name, text in files.items():
+            assert "Left out" not in text and "'unstructured'" not in text, name
+            assert all(re.findall(r"\w+", layer.parameter)[0] in text for layer in layers), name
+
     def test_only_layers_of_the_export_are_named(self, exporter: Exporter, export: Export) -> None:
         for missing in export.layers:
             others = tuple(layer for layer in export.layers if layer is not missing)

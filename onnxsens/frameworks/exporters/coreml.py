@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from onnxsens.frameworks.exporters.header import header, select
 from onnxsens.frameworks.exporters.layer import Export, Layer, Mode
-from onnxsens.frameworks.exporters.script import READ_MASKS, layer_rows, masks_path, script, table
+from onnxsens.frameworks.exporters.script import READ_MASKS, files_beside, layer_rows, script, table
+from onnxsens.frameworks.exporters.torch_text import BY_TORCH
 
 IMPORTS = """
 import argparse
@@ -199,12 +200,13 @@ class CoreMl:
                 "Or: python prune_coreml.py model.mlpackage -o pruned.mlpackage",
             ),
             traps=(*TRAPS, *(MASK_TRAPS if masked else RATIO_TRAPS)),
-            values="Load them into the model before it is converted.",
+            values="This script cannot load them: load them into the model, then mask it, then convert it. In PyTorch "
+            + BY_TORCH.format(file=export.weights_file),
         )
         rows = {"LAYERS": table(layer_rows(layers))}
         doc = "Store the zeros of a Core ML model as planned."
         if masked:
-            constants = {"MASKS": masks_path(export), **rows}
+            constants = {"MASKS": files_beside(export)["MASKS"], **rows}
             parts: tuple[str, ...] = (NAMES, READ_MASKS, FIT_BY_ZEROS, PRUNE_BY_MASK, PRUNE, MAIN)
             return {"prune_coreml.py": script(head, doc, IMPORTS, constants, *parts)}
         parts = (NAMES, FIT_BY_SHAPE, PRUNE_BY_RATIO, PRUNE, MAIN)

@@ -60,7 +60,7 @@ def header(
     *,
     use: Sequence[str],
     traps: Sequence[str],
-    values: str,
+    values: str = "",
 ) -> list[str]:
     """Lines without a comment sign, each printable.
 
@@ -69,12 +69,14 @@ def header(
         left_out: names and reasons of those that are not.
         use: how to run it.
         traps: what goes wrong silently.
-        values: how updated values are loaded, where a file of them is beside.
+        values: how updated values are loaded, where a file of them is beside; among the first lines, since zeros
+            without them wreck a model. Empty for formats without masks.
     """
     plan = export.plan
     lines = [
         f"{exporter.title}.",
         f"Made by onnxsens {plain(export.version)}.",
+        *wrapped(updated(export, values)),
         # No name of a user's in the first two lines: there, a comment with `coding:` sets a Python file's encoding.
         f"Model: {quoted(plan.model.file)}, sha256 {plan.model.sha256[:12]}.",
         f"Plan: sha256 {hashlib.sha256(encode(plan)).hexdigest()[:12]}, technique {quoted(plan.technique)}, "
@@ -88,8 +90,6 @@ def header(
     ]
     lines += listed("Traps:", traps)
     lines += listed("Mind:", doubts(export, layers))
-    if text := updated(export, values):
-        lines += ["", *wrapped(text)]
     if left_out:
         lines += ["", "Left out:", *(f"- {quoted(name)}: {plain(reason)}" for name, reason in left_out)]
     return lines
@@ -126,9 +126,19 @@ def updated(export: Export, values: str) -> str:
             "Updated values: the plan's update fitted the other elements to the tested zeros. A ratio zeroes others, "
             "which they do not fit, and has none of them: use --mode mask for both."
         )
-    if export.mode == "ratio" or export.weights_file is None:
+    if export.mode == "ratio":
         return ""
-    return f"Updated values: {quoted(export.weights_file)} has what the plan's update made of other elements. {values}"
+    if export.weights_file is None:
+        if export.plan.update == "none":
+            return ""
+        return (
+            "Updated values: the plan's update fitted the other elements to these zeros, and none of that could be "
+            "carried over. The zeros alone were not tested: measure the pruned model."
+        )
+    return (
+        f"Updated values: {quoted(export.weights_file)} has the values of other elements that go with these zeros, "
+        f"which alone wreck the model. {values}"
+    )
 
 
 def listed(title: str, items: Sequence[str]) -> list[str]:

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 
 from onnxsens.frameworks.exporters.header import header, select
 from onnxsens.frameworks.exporters.layer import Export, Layer, Mode
-from onnxsens.frameworks.exporters.script import FIND, RANKING, READ_MASKS, layer_rows, masks_path, script, table
+from onnxsens.frameworks.exporters.script import (
+    FIND,
+    PLACE_VALUES,
+    RANKING,
+    READ_MASKS,
+    READ_VALUES,
+    files_beside,
+    layer_rows,
+    script,
+    table,
+)
 
 IMPORTS = """
 import argparse
@@ -58,9 +68,13 @@ def planned(leaves):
     return found
 
 
-def prune(params):
+def zeroed(params):
     """The same tree with the planned elements at +0.0."""
-    return jax.tree.map(lambda leaf, mask: jnp.where(mask, leaf, jnp.zeros_like(leaf)), params, masks(params))
+
+    def zeroed_leaf(leaf, mask):  # keys of random numbers have no zeros
+        return leaf if mask.all() else jnp.where(mask, leaf, jnp.zeros_like(leaf))
+
+    return jax.tree.map(zeroed_leaf, params, masks(params))
 
 
 def keep_zeros(optimizer, params):
@@ -80,6 +94,31 @@ def zeros_of(params):
     """How many zeros each planned parameter has."""
     leaves, _ = named(params)
     return {parameter: int((leaves[name] == 0).sum()) for name, (parameter, _) in planned(leaves).items()}
+'''
+
+PRUNE_BY_RATIO = '''
+def prune(params):
+    """The same tree with the planned elements at +0.0."""
+    return zeroed(params)
+'''
+
+PRUNE_BY_MASK = '''
+def load_values(params, path=VALUES):
+    """The same tree with what the plan's update made of its leaves."""
+    leaves, form = named(params)
+    shapes = {name: jnp.shape(leaf) for name, leaf in leaves.items()}
+    values = {name.replace(".", "/"): value for name, value in read_values(path).items()}
+    for name, value in placed(values, shapes).items():
+        leaves[name] = jnp.asarray(value, leaves[name].dtype)
+    return jax.tree_util.tree_unflatten(form, list(leaves.values()))
+
+
+def prune(params, values=VALUES):
+    """The same tree with the updated values, and the planned elements at +0.0; values=False takes no values.
+
+    Values may be of statistics too: hand in a tree that has them, of flax linen with 'batch_stats'.
+    """
+    return zeroed(load_values(params, values))
 '''
 
 MASK_OF_RATIO = '''
@@ -104,6 +143,22 @@ if __name__ == "__main__":
     given = parser.parse_args()
     with np.load(given.params) as file:
         params = prune(dict(file))
+    for parameter, zeros in zeros_of(params).items():
+        print(f"{parameter}: {zeros} zeros, {LAYERS[parameter]['zeros']} planned")
+    np.savez(given.output, **{name: np.asarray(value) for name, value in params.items()})
+"""
+
+MAIN_MASK = """
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("params", help="an .npz file of parameters by name")
+    parser.add_argument("--no-values", action="store_true", help="do not load the updated values")
+    parser.add_argument("-o", "--output", required=True, help="where the pruned parameters go, an .npz file")
+    given = parser.parse_args()
+    values = not given.no_values and VALUES
+    with np.load(given.params) as file:
+        params = prune(dict(file), values)
+    print(about_values(values))
     for parameter, zeros in zeros_of(params).items():
         print(f"{parameter}: {zeros} zeros, {LAYERS[parameter]['zeros']} planned")
     np.savez(given.output, **{name: np.asarray(value) for name, value in params.items()})
@@ -142,15 +197,18 @@ class Jax:
                 "Or: python prune_jax.py params.npz -o pruned.npz",
             ),
             traps=TRAPS if masked else (*TRAPS, *RATIO_TRAPS),
-            values="Put them into the tree first, by name.",
+            values="The script puts them into the tree before it masks, also into statistics where it has values of "
+            "any: hand in all that it names. To leave them out: prune(params, values=False), or --no-values.",
         )
         rows = {"LAYERS": table(layer_rows(layers))}
         doc = "Prune a tree of JAX parameters as planned."
         if masked:
-            constants = {"MASKS": masks_path(export), **rows}
-            parts: tuple[str, ...] = (READ_MASKS, FIND, TREE, MASK_OF_FILE, MAIN)
+            constants = {**files_beside(export), **rows}
+            parts: tuple[str, ...] = (
+                READ_MASKS, READ_VALUES, FIND, PLACE_VALUES, TREE, PRUNE_BY_MASK, MASK_OF_FILE, MAIN_MASK
+            )  # fmt: skip
             return {"prune_jax.py": script(head, doc, IMPORTS, constants, *parts)}
-        parts = (FIND, TREE, MASK_OF_RATIO, RANKING, MAIN)
+        parts = (FIND, TREE, PRUNE_BY_RATIO, MASK_OF_RATIO, RANKING, MAIN)
         return {"prune_jax.py": script(head, doc, RATIO_IMPORTS, rows, *parts)}
 
 

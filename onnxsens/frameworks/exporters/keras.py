@@ -5,7 +5,17 @@ from dataclasses import dataclass
 
 from onnxsens.frameworks.exporters.header import header, select
 from onnxsens.frameworks.exporters.layer import Export, Layer, Mode
-from onnxsens.frameworks.exporters.script import FIND, RANKING, READ_MASKS, layer_rows, masks_path, script, table
+from onnxsens.frameworks.exporters.script import (
+    FIND,
+    PLACE_VALUES,
+    RANKING,
+    READ_MASKS,
+    READ_VALUES,
+    files_beside,
+    layer_rows,
+    script,
+    table,
+)
 
 IMPORTS = """
 import argparse
@@ -94,15 +104,37 @@ MASKS_OF_FILE = '''
 def masks_of(model):
     """A mask for every parameter, from the file beside."""
     return read_masks()
+
+
+def load_values(model, path=VALUES):
+    """Give variables what the plan's update made of them. Nothing is changed unless all of it fits."""
+    paths = {variable.path: variable for variable in model.weights}
+    values = placed(read_values(path), {path: tuple(variable.shape) for path, variable in paths.items()})
+    for name, value in values.items():
+        paths[name].assign(value)
+    return model
 '''
 
-PRUNE = '''
+PRUNE_BY_RATIO = '''
 def prune_model(model):
     """Zero the planned elements; fit with KeepZeros(model) afterwards, or they grow again."""
     set_zeros(variables_of(model), masks_of(model))
     return model
+'''
 
+PRUNE_BY_MASK = '''
+def prune_model(model, values=VALUES):
+    """Load the updated values and zero the planned elements; fit with KeepZeros(model), or they grow again.
 
+    values=False loads none.
+    """
+    variables, masks = variables_of(model), masks_of(model)
+    load_values(model, values)
+    set_zeros(variables, masks)
+    return model
+'''
+
+PRUNE = '''
 def set_zeros(variables, masks):
     """Every zero is +0.0, whatever was there."""
     for parameter, variable in variables.items():
@@ -134,6 +166,21 @@ if __name__ == "__main__":
     parser.add_argument("-o", "--output", required=True, help="where the pruned model goes, a .keras file")
     given = parser.parse_args()
     model = prune_model(keras.models.load_model(given.model))
+    for parameter, zeros in zeros_of(model).items():
+        print(f"{parameter}: {zeros} zeros, {LAYERS[parameter]['zeros']} planned")
+    model.save(given.output)
+"""
+
+MAIN_MASK = """
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", help="a .keras file")
+    parser.add_argument("--no-values", action="store_true", help="do not load the updated values")
+    parser.add_argument("-o", "--output", required=True, help="where the pruned model goes, a .keras file")
+    given = parser.parse_args()
+    values = not given.no_values and VALUES
+    model = prune_model(keras.models.load_model(given.model), values)
+    print(about_values(values))
     for parameter, zeros in zeros_of(model).items():
         print(f"{parameter}: {zeros} zeros, {LAYERS[parameter]['zeros']} planned")
     model.save(given.output)
@@ -171,15 +218,18 @@ class Keras:
                 "Or: python prune_keras.py model.keras -o pruned.keras",
             ),
             traps=TRAPS,
-            values=f"Assign them first: w.assign(safetensors.numpy.load_file('{export.weights_file}')[name]) by path.",
+            values="The script loads them before it masks; to leave them out: prune_model(model, values=False), or "
+            "--no-values.",
         )
         rows = {"LAYERS": table(layer_rows(layers))}
         doc = "Prune a Keras model as planned."
         if export.mode == "mask":
-            constants = {"MASKS": masks_path(export), **rows}
-            parts: tuple[str, ...] = (READ_MASKS, FIND, VARIABLES, MASKS_OF_FILE, PRUNE, MAIN)
+            constants = {**files_beside(export), **rows}
+            parts: tuple[str, ...] = (
+                READ_MASKS, READ_VALUES, FIND, PLACE_VALUES, VARIABLES, MASKS_OF_FILE, PRUNE_BY_MASK, PRUNE, MAIN_MASK
+            )  # fmt: skip
             return {"prune_keras.py": script(head, doc, IMPORTS, constants, *parts)}
-        parts = (FIND, VARIABLES, ROWS, RANKING, MASKS_OF_RATIO, PRUNE, MAIN)
+        parts = (FIND, VARIABLES, ROWS, RANKING, MASKS_OF_RATIO, PRUNE_BY_RATIO, PRUNE, MAIN)
         return {"prune_keras.py": script(head, doc, RATIO_IMPORTS, rows, *parts)}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from onnxsens.frameworks.exporters.header import commented, header, select
 from onnxsens.frameworks.exporters.layer import Export, Layer, Mode
+from onnxsens.frameworks.exporters.torch_text import BY_TORCH
 
 TRAPS = (
     "The modifier acts on optimizer steps in a training loop: without any, as in oneshot(), weights stay as they are, "
@@ -49,7 +50,8 @@ class LlmCompressor:
             left_out,
             use=use if masked else ("Use: fine-tune with this recipe.", use[1]),
             traps=(*TRAPS, *(CONSTANT_TRAPS if masked else RATIO_TRAPS)),
-            values="Load them into the model first, with the masks.",
+            values="A recipe cannot load them: load them into the model, then mask it, then fine-tune. "
+            + BY_TORCH.format(file=export.weights_file),
         )
         body = constant(layers) if masked else "".join(stages(layers))
         return {"recipe_llmcompressor.yaml": commented(head) + body}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onnxsens.frameworks.exporters.header import header, select
 from onnxsens.frameworks.exporters.layer import Export, Layer, Mode
 from onnxsens.frameworks.exporters.script import script, table
-from onnxsens.frameworks.exporters.torch_text import BUILD, LOAD_VALUES
+from onnxsens.frameworks.exporters.torch_text import BUILD
 
 IMPORTS = """
 import argparse
@@ -104,7 +104,6 @@ class ModelOpt:
                 "Or: python prune_modelopt.py file.py:function --weights state.pt -o pruned.pt",
             ),
             traps=TRAPS,
-            values=LOAD_VALUES.format(file=export.weights_file),
         )
         chosen = {
             layer.parameter.removesuffix(".weight"): {

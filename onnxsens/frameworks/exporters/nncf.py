@@ -5,8 +5,16 @@ from dataclasses import dataclass
 
 from onnxsens.frameworks.exporters.header import header, select
 from onnxsens.frameworks.exporters.layer import Export, Layer, Mode
-from onnxsens.frameworks.exporters.script import RANKING, READ_MASKS, layer_rows, masks_path, script, table
-from onnxsens.frameworks.exporters.torch_text import BUILD, LOAD_VALUES, PLACES, ROWS
+from onnxsens.frameworks.exporters.script import (
+    RANKING,
+    READ_MASKS,
+    READ_VALUES,
+    files_beside,
+    layer_rows,
+    script,
+    table,
+)
+from onnxsens.frameworks.exporters.torch_text import BUILD, LOAD_VALUES, PLACES, ROWS, VALUES_ARE_LOADED
 
 IMPORTS = """
 import argparse
@@ -40,25 +48,30 @@ def masks_of(model):
 '''
 
 MASK_OF_FILE = '''
-def masks_of(model):
-    """A mask for every layer, from the file beside."""
+def masks_of(model, values=VALUES):
+    """A mask for every layer, from the file beside; the updated values are loaded, with values=False they are not."""
     for parameter, layer in LAYERS.items():
         places(model, parameter, layer)  # refuses another model
-    return read_masks()
+    masks = read_masks()
+    load_values(model, values)
+    return masks
 '''
 
 PRUNE = '''
-def prune_model(model, example_inputs):
-    """Give every weight that NNCF prunes its planned mask; the model is changed, and returned."""
-    masks = masks_of(model)
+def prune_model(model, example_inputs, **options):
+    """Give every weight that NNCF prunes its planned mask; the model is changed, and returned.
+
+    Options are those of `masks_of`.
+    """
+    if type(model) is nn.Sequential:
+        raise TypeError("NNCF adds a child to the model, which an nn.Sequential would call; wrap it in a module")
+    masks = masks_of(model, **options)
     holders = {parameter: places(model, parameter, layer) for parameter, layer in LAYERS.items()}
     paths = {id(module): path for path, module in model.named_modules()}
     names = {
         parameter: {f"{paths[id(module)]}.{name}".lstrip(".") for module, name in found} | {parameter}
         for parameter, found in holders.items()
     }
-    if type(model) is nn.Sequential:
-        raise TypeError("NNCF adds a child to the model, which an nn.Sequential would call; wrap it in a module")
     # One ratio for all: every mask is set below.
     nncf.prune(model, nncf.PruneMode.UNSTRUCTURED_MAGNITUDE_LOCAL, ratio=0.5, examples_inputs=example_inputs)
     hooks = get_pruned_modules(model)
@@ -102,6 +115,22 @@ if __name__ == "__main__":
     torch.save(own, given.output)
 """
 
+MAIN_MASK = """
+if __name__ == "__main__":
+    given = arguments(
+        ("--input-shape", "shape of an input, such as 1,3,224,224"),
+        switches=[("--no-values", "do not load the updated values")],
+    )
+    example = torch.zeros([int(size) for size in given.input_shape.split(",")])
+    values = not given.no_values and VALUES
+    model = finish(prune_model(loaded(given), example, values=values))
+    print(about_values(values))
+    for parameter, zeros in zeros_of(model).items():
+        print(f"{parameter}: {zeros} zeros, {LAYERS[parameter]['zeros']} planned")
+    own = {name: value for name, value in model.state_dict().items() if not name.startswith("__nncf")}
+    torch.save(own, given.output)
+"""
+
 TRAPS = (
     "nncf.prune takes one ratio for all layers, so the masks of its hooks are set afterwards, through an import that "
     "is internal to NNCF and may move.",
@@ -134,13 +163,15 @@ class Nncf:
                 "Or: python prune_nncf.py file.py:function --weights state.pt --input-shape 1,3,32,32 -o pruned.pt",
             ),
             traps=TRAPS,
-            values=LOAD_VALUES.format(file=export.weights_file),
+            values=VALUES_ARE_LOADED.format(call="prune_model(model, inputs, values=False)"),
         )
         rows = {"LAYERS": table(layer_rows(layers))}
         doc = "Prune a PyTorch model as planned, by NNCF."
         if export.mode == "mask":
-            constants = {"MASKS": masks_path(export), **rows}
-            parts: tuple[str, ...] = (READ_MASKS, PLACES, MASK_OF_FILE, PRUNE, BUILD, MAIN)
+            constants = {**files_beside(export), **rows}
+            parts: tuple[str, ...] = (
+                READ_MASKS, READ_VALUES, PLACES, LOAD_VALUES, MASK_OF_FILE, PRUNE, BUILD, MAIN_MASK
+            )  # fmt: skip
             return {"prune_nncf.py": script(head, doc, IMPORTS, constants, *parts)}
         parts = (PLACES, ROWS, RANKING, MASK_OF_RATIO, PRUNE, BUILD, MAIN)
         return {"prune_nncf.py": script(head, doc, RATIO_IMPORTS, rows, *parts)}

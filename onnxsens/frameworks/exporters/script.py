@@ -43,9 +43,12 @@ def layer_rows(layers: Sequence[Layer]) -> dict[str, dict[str, Any]]:
     }
 
 
-def masks_path(export: Export) -> str:
-    """Source text of the path of the masks, beside the script."""
-    return f"Path(__file__).with_name({export.masks_file!r})"
+def files_beside(export: Export) -> dict[str, str]:
+    """Source text of the paths of masks and updated values, beside the script; of values None where there are none."""
+    return {
+        "MASKS": f"Path(__file__).with_name({export.masks_file!r})",
+        "VALUES": "None" if export.weights_file is None else f"Path(__file__).with_name({export.weights_file!r})",
+    }
 
 
 READ_MASKS = '''
@@ -108,6 +111,50 @@ def ranked_mask(values, rows, zeros, pattern):
     return mask.reshape(values.shape)
 '''
 
+# Read by a framework of safetensors, in whose types the values are: numpy has no bfloat16 of its own.
+READ_VALUES = '''
+def read_values(path, masks=MASKS, framework="np"):
+    """Values of parameters and buffers that go with the masks, by name; none where `path` is None or False.
+
+    The zeros were measured with these values: `masks` has to be of the same plan.
+    """
+    if not path:
+        return {}
+    with safe_open(masks, framework="np") as file:
+        plan = (file.metadata() or {}).get("plan_sha256")
+    with safe_open(path, framework=framework) as file:
+        if (file.metadata() or {}).get("plan_sha256") != plan:
+            raise ValueError(f"{path} and {masks} are of two plans; export both again")
+        return {name: file.get_tensor(name) for name in file.keys()}
+
+
+def about_values(values):
+    """What is printed of the file of updated values."""
+    if VALUES is None:
+        return "no updated values came with these masks"
+    if not values:
+        return f"{VALUES.name}: left out, so the zeros alone are there"
+    with safe_open(values, framework="np") as file:
+        return f"{VALUES.name}: {len(file.keys())} updated tensors loaded"
+'''
+
+PLACE_VALUES = '''
+def placed(values, shapes):
+    """Updated values by the model's own names, of which `shapes` has the shapes."""
+    found = {}
+    for name, value in values.items():
+        own = find(shapes, name, LAYERS[name]["aliases"] if name in LAYERS else ())
+        if own in found:
+            raise KeyError(f"two updated values are for {own!r}; check that it is the model of the plan")
+        if tuple(shapes[own]) != tuple(value.shape):
+            raise ValueError(
+                f"the updated value of {name!r} is {tuple(value.shape)}, and {own!r} is {tuple(shapes[own])} here; "
+                "check that it is the model of the plan"
+            )
+        found[own] = value
+    return found
+'''
+
 FIND = '''
 def find(names, parameter, aliases):
     """The one of `names` that is a parameter: the same, or the same but for what comes first."""
@@ -117,6 +164,7 @@ def find(names, parameter, aliases):
     ends = {
         name
         for wanted in (parameter, *aliases)
+        if not wanted.startswith("layers/")  # a place in a file of Keras, which may end like another layer's name
         for name in names
         if name.endswith("/" + wanted) or wanted.endswith("/" + name)
     }

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 from onnxsens.frameworks.exporters.header import header, select
 from onnxsens.frameworks.exporters.layer import Export, Layer, Mode
-from onnxsens.frameworks.exporters.script import READ_MASKS, masks_path, script, table
+from onnxsens.frameworks.exporters.script import (
+    FIND,
+    PLACE_VALUES,
+    READ_MASKS,
+    READ_VALUES,
+    files_beside,
+    script,
+    table,
+)
 
 IMPORTS = """
 import argparse
@@ -100,10 +108,24 @@ def prune_model(model):
 '''
 
 PRUNE_BY_MASK = '''
-def prune_model(model):
-    """A wrapped model with the planned zeros; least magnitudes are those very zeros, so tfmot finds them again."""
-    masks = read_masks()
-    for parameter, kernel in kernels_of(model).items():
+def load_values(model, path=VALUES):
+    """Give variables what the plan's update made of them. Nothing is changed unless all of it fits."""
+    variables = {variable.name.removesuffix(":0"): variable for variable in model.weights}
+    values = {name.removesuffix(":0"): value for name, value in read_values(path).items()}
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    for name, value in placed(values, shapes).items():
+        variables[name].assign(value)
+    return model
+
+
+def prune_model(model, values=VALUES):
+    """A wrapped model with the updated values and the planned zeros; values=False loads none.
+
+    Least magnitudes are those very zeros, so tfmot finds them again.
+    """
+    masks, kernels = read_masks(), kernels_of(model)
+    load_values(model, values)
+    for parameter, kernel in kernels.items():
         values = kernel.numpy()
         kernel.assign(np.where(masks[parameter], values, np.zeros_like(values)))
     return prune_now(wrap(model))
@@ -116,6 +138,21 @@ if __name__ == "__main__":
     parser.add_argument("-o", "--output", required=True, help="where the pruned model goes")
     given = parser.parse_args()
     model = finish(prune_model(tf_keras.models.load_model(given.model, compile=False)))
+    for parameter, zeros in zeros_of(model).items():
+        print(f"{parameter}: {zeros} zeros, {LAYERS[parameter]['zeros']} planned")
+    model.save(given.output)
+"""
+
+MAIN_MASK = """
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", help="a .h5 or .keras file of tf_keras")
+    parser.add_argument("--no-values", action="store_true", help="do not load the updated values")
+    parser.add_argument("-o", "--output", required=True, help="where the pruned model goes")
+    given = parser.parse_args()
+    values = not given.no_values and VALUES
+    model = finish(prune_model(tf_keras.models.load_model(given.model, compile=False), values))
+    print(about_values(values))
     for parameter, zeros in zeros_of(model).items():
         print(f"{parameter}: {zeros} zeros, {LAYERS[parameter]['zeros']} planned")
     model.save(given.output)
@@ -157,10 +194,12 @@ class Tfmot:
                 "Or: python prune_tfmot.py model.h5 -o pruned.h5",
             ),
             traps=TRAPS,
-            values="Set them first: layer.set_weights, by name.",
+            values="The script loads them before it masks; to leave them out: prune_model(model, values=False), or "
+            "--no-values.",
         )
         rows = {
             layer.parameter: {
+                "aliases": layer.aliases,
                 "layer": split(layer.parameter)[0],
                 "kernel": split(layer.parameter)[1],
                 "shape": layer.shape,
@@ -171,8 +210,9 @@ class Tfmot:
         }
         doc = "Prune a tf_keras model as planned."
         if masked:
-            constants = {"MASKS": masks_path(export), "LAYERS": table(rows)}
-            text = script(head, doc, IMPORTS, constants, READ_MASKS, PRUNE, PRUNE_BY_MASK, MAIN)
+            constants = {**files_beside(export), "LAYERS": table(rows)}
+            parts = (READ_MASKS, READ_VALUES, FIND, PLACE_VALUES, PRUNE, PRUNE_BY_MASK, MAIN_MASK)
+            text = script(head, doc, IMPORTS, constants, *parts)
         else:
             text = script(head, doc, RATIO_IMPORTS, {"LAYERS": table(rows)}, PRUNE, PRUNE_BY_RATIO, MAIN)
         return {"prune_tfmot.py": text}

@@ -5,8 +5,16 @@ from dataclasses import dataclass
 
 from onnxsens.frameworks.exporters.header import header, select
 from onnxsens.frameworks.exporters.layer import Export, Layer, Mode
-from onnxsens.frameworks.exporters.script import RANKING, READ_MASKS, layer_rows, masks_path, script, table
-from onnxsens.frameworks.exporters.torch_text import BUILD, LOAD_VALUES, PLACES, RAN, ROWS
+from onnxsens.frameworks.exporters.script import (
+    RANKING,
+    READ_MASKS,
+    READ_VALUES,
+    files_beside,
+    layer_rows,
+    script,
+    table,
+)
+from onnxsens.frameworks.exporters.torch_text import BUILD, LOAD_VALUES, PLACES, RAN, ROWS, VALUES_ARE_LOADED
 
 IMPORTS = """
 import argparse
@@ -53,11 +61,16 @@ def prune_model(model):
 '''
 
 PRUNE_BY_MASK = '''
-def prune_model(model, masks=MASKS):
-    """Zero the planned elements, and keep them zero in training until `finish`."""
+def prune_model(model, masks=MASKS, values=VALUES):
+    """Load the updated values, zero the planned elements, and keep them zero in training until `finish`.
+
+    values=False loads none.
+    """
     kept = read_masks(masks)
-    for parameter, layer in LAYERS.items():
-        for module, name in places(model, parameter, layer):
+    found = {parameter: places(model, parameter, layer) for parameter, layer in LAYERS.items()}
+    load_values(model, values, masks)
+    for parameter, holders in found.items():
+        for module, name in holders:
             mask = torch.from_numpy(kept[parameter]).to(getattr(module, name).device)
             prune.custom_from_mask(module, name, mask)
     model.refreshing = model.register_forward_pre_hook(refresh)
@@ -109,6 +122,17 @@ if __name__ == "__main__":
     torch.save(model.state_dict(), given.output)
 """
 
+MAIN_MASK = """
+if __name__ == "__main__":
+    given = arguments(switches=[("--no-values", "do not load the updated values")])
+    values = not given.no_values and VALUES
+    model = finish(prune_model(loaded(given), values=values))
+    print(about_values(values))
+    for parameter, zeros in zeros_of(model).items():
+        print(f"{parameter}: {zeros} zeros, {LAYERS[parameter]['zeros']} planned")
+    torch.save(model.state_dict(), given.output)
+"""
+
 TRAPS = (
     "Until finish(model) the state dict has weight_orig and weight_mask in place of weight.",
     "prune leaves -0.0 (and NaN, where a weight was not finite); finish makes every zero +0.0.",
@@ -145,13 +169,15 @@ class TorchPrune:
                 "Or: python prune_torch.py file.py:function --weights state.pt -o pruned.pt",
             ),
             traps=TRAPS if masked else (*TRAPS, *RATIO_TRAPS),
-            values=LOAD_VALUES.format(file=export.weights_file),
+            values=VALUES_ARE_LOADED.format(call="prune_model(model, values=False)"),
         )
         doc = "Prune a PyTorch model as planned."
         rows = {"LAYERS": table(layer_rows(layers))}
         if masked:
-            constants = {"MASKS": masks_path(export), **rows}
-            parts: tuple[str, ...] = (READ_MASKS, PLACES, PRUNE_BY_MASK, FINISH, BUILD, MAIN)
+            constants = {**files_beside(export), **rows}
+            parts: tuple[str, ...] = (
+                READ_MASKS, READ_VALUES, PLACES, LOAD_VALUES, PRUNE_BY_MASK, FINISH, BUILD, MAIN_MASK
+            )  # fmt: skip
             return {"prune_torch.py": script(head, doc, IMPORTS, constants, *parts)}
         parts = (PLACES, ROWS, RANKING, PRUNE_BY_RATIO, FINISH, BUILD, MAIN)
         return {"prune_torch.py": script(head, doc, RATIO_IMPORTS, rows, *parts)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from onnxsens.frameworks.exporters.header import header, select
 from onnxsens.frameworks.exporters.layer import Export, Layer, Mode
 from onnxsens.frameworks.exporters.script import script, table
-from onnxsens.frameworks.exporters.torch_text import BUILD, LOAD_VALUES
+from onnxsens.frameworks.exporters.torch_text import BUILD
 
 IMPORTS = """
 import argparse
@@ -128,7 +128,6 @@ class TorchPruning:
                 "Or: python prune_torch_pruning.py file.py:function --weights in.pt --input-shape 1,3,32,32 -o out.pt",
             ),
             traps=TRAPS,
-            values=LOAD_VALUES.format(file=export.weights_file),
         )
         rows = {layer.parameter.removesuffix(".weight"): (layer.shape, layer.zeros / layer.size) for layer in layers}
         text = script(head, "Remove channels as planned.", IMPORTS, {"LAYERS": table(rows)}, PRUNE, BUILD, MAIN)

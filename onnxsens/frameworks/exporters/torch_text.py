@@ -69,13 +69,15 @@ def build(spec):
     return getattr(module, function)()
 
 
-def arguments(*more):
+def arguments(*more, switches=()):
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="'file.py:function' or 'package.module:function' that returns the nn.Module")
     parser.add_argument("--weights", help="a state dict to load first")
     for name, text in more:
         parser.add_argument(name, required=True, help=text)
+    for name, text in switches:
+        parser.add_argument(name, action="store_true", help=text)
     parser.add_argument("-o", "--output", required=True, help="where the pruned state dict goes")
     return parser.parse_args()
 
@@ -88,9 +90,37 @@ def loaded(given):
     return model
 '''
 
-LOAD_VALUES = (
-    "Load them before pruning: model.load_state_dict(safetensors.torch.load_file('{file}'), strict=False), and look at "
-    "the unexpected keys that it returns."
+LOAD_VALUES = '''
+def load_values(model, path=VALUES, masks=MASKS):
+    """Give parameters and buffers what the plan's update made of them. Nothing is changed unless all of it fits."""
+    values = read_values(path, masks, "pt")
+    buffers = dict(model.named_buffers(remove_duplicate=False))
+    found = {**buffers, **dict(model.named_parameters(remove_duplicate=False))}
+    held = {}
+    for name, value in values.items():
+        aliases = LAYERS[name]["aliases"] if name in LAYERS else ()
+        held[name] = [found[own] for own in (name, *aliases) if own in found]
+        if not held[name]:
+            raise KeyError(
+                f"{path} has a value of {name!r}, and the model has no such parameter or buffer; check that it is the "
+                "model of the plan, and not pruned yet"
+            )
+        for place in held[name]:
+            if place.shape != value.shape:
+                raise ValueError(f"{name!r} is {tuple(place.shape)} here and {tuple(value.shape)} in {path}")
+    with torch.no_grad():
+        for name, value in values.items():
+            for place in held[name]:
+                place.copy_(value)
+    return model
+'''
+
+VALUES_ARE_LOADED = (
+    "The script loads them before it masks, into parameters and buffers; to leave them out: {call}, or --no-values."
+)
+BY_TORCH = (
+    "prune_torch.py of --to torch --mode mask does both, them first; by hand: model.load_state_dict(safetensors.torch."
+    "load_file('{file}'), strict=False), and look at the unexpected keys that it returns."
 )
 
 RAN = "torch 2.13.0"

@@ -18,27 +18,53 @@ SHORTEST = 2  # slices that a piece has at least; single rows are found anywhere
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """One way to make a tensor.
+class Option:
+    """One way to fill a part of a tensor.
 
     Attributes:
-        sources: of the pieces, each once.
+        source: of all of its pieces.
         ways: of a whole parameter, every order of axes that gives the same; more than one where it is symmetric.
     """
 
     pieces: tuple[Piece, ...]
-    sources: tuple[Source, ...]
+    source: Source
     ways: tuple[Alignment, ...] = ()
 
 
-def whole_matches(values: AnyArray, found: Print, library: Library, *, flips: bool) -> list[Found]:
+@dataclass(frozen=True, eq=False)
+class Found:
+    """How a tensor can be made: its parts side by side, and for each part every option there is.
+
+    Attributes:
+        doubt: why it is not certain, whichever options are taken; empty for nothing.
+    """
+
+    parts: tuple[tuple[Option, ...], ...]
+    doubt: str = ""
+
+
+def whole_matches(values: AnyArray, found: Print, library: Library, *, flips: bool) -> list[Option]:
     """Every parameter that the tensor is, with its axes in some order."""
     matches = []
     for source in library.with_total(found):
         ways = alignments(source.values(), values, flips=flips)
         if ways:
-            matches.append(Found((laid_out(source, ways[0], values.shape),), (source,), tuple(ways)))
+            matches.append(Option((laid_out(source, ways[0], values.shape),), source, tuple(ways)))
     return matches
+
+
+def part_matches(values: AnyArray, found: Print, library: Library) -> list[Option]:
+    """Every stretch of a larger parameter that the tensor is."""
+    if found.constant:
+        return []
+    matches = []
+    for axis in range(values.ndim):
+        for length, place in stretches(found, axis, 0, library):
+            piece = proven(values, axis, 0, length, place) if length == values.shape[axis] else None
+            if piece is not None and place.source.print.size > found.size:
+                matches.append(Option((piece,), place.source))
+    unique = {(option.source.name, *option.pieces[0].start, *option.pieces[0].stop): option for option in matches}
+    return list(unique.values())
 
 
 def laid_out(source: Source, way: Alignment, to_shape: tuple[int, ...]) -> Piece:
@@ -74,35 +100,36 @@ def joined_match(values: AnyArray, found: Print, library: Library) -> Found | No
     return None
 
 
-def runs(values: AnyArray, found: Print, axis: int, library: Library) -> Found | None:
-    """Stretches along an axis that are stretches of parameters, the longest first."""
+def stretches(found: Print, axis: int, start: int, library: Library) -> list[tuple[int, Place]]:
+    """From an index on, how far the slices along an axis are those of each place that begins like them."""
     marks = found.slices[axis]
     width = found.size // max(len(marks), 1)
     if len(marks) < 2 or width < 2:
-        return None
-    pieces: list[Piece] = []
-    sources: dict[str, Source] = {}
+        return []
+    reached = []
+    for place in library.places.get((width, int(marks[start])), ()):
+        along = place.source.print.slices[place.axis][place.index : place.index + len(marks) - start]
+        differs = np.flatnonzero(along != marks[start : start + len(along)])
+        reached.append((int(differs[0]) if differs.size else len(along), place))
+    return reached
+
+
+def runs(values: AnyArray, found: Print, axis: int, library: Library) -> Found | None:
+    """Stretches along an axis that are stretches of parameters, the longest first."""
+    parts: list[tuple[Option, ...]] = []
     start = 0
-    while start < len(marks):
-        if len(pieces) == MOST_PIECES:
+    while start < values.shape[axis]:
+        reached = stretches(found, axis, start, library)
+        length = max((length for length, _ in reached), default=0)
+        if length < SHORTEST or len(parts) == MOST_PIECES:
             return None
-        best: tuple[int, Place] | None = None
-        for place in library.places.get((width, int(marks[start])), ()):
-            along = place.source.print.slices[place.axis][place.index : place.index + len(marks) - start]
-            differs = np.flatnonzero(along != marks[start : start + len(along)])
-            length = int(differs[0]) if differs.size else len(along)
-            known = place.source.name in sources
-            if best is None or (length, known) > (best[0], best[1].source.name in sources):
-                best = length, place
-        if best is None or best[0] < SHORTEST:
+        made = [(proven(values, axis, start, length, place), place) for far, place in reached if far == length]
+        options = tuple(Option((piece,), place.source) for piece, place in made if piece is not None)
+        if not options:
             return None
-        piece = proven(values, axis, start, *best)
-        if piece is None:
-            return None
-        pieces.append(piece)
-        sources[best[1].source.name] = best[1].source
-        start += best[0]
-    return Found(tuple(pieces), tuple(sources.values()))
+        parts.append(options)
+        start += length
+    return Found(tuple(parts)) if parts else None
 
 
 def proven(values: AnyArray, axis: int, start: int, length: int, place: Place) -> Piece | None:
@@ -126,26 +153,30 @@ def proven(values: AnyArray, axis: int, start: int, length: int, place: Place) -
 
 def each_alone(values: AnyArray, axis: int, library: Library) -> Found | None:
     """Each index along a short axis by itself: a whole parameter, or runs of one."""
-    pieces: list[Piece] = []
-    sources: dict[str, Source] = {}
+    parts: list[tuple[Option, ...]] = []
     for index in range(values.shape[axis]):
         part = values.take(index, axis)
         own = print_of(part)
         if own.constant:
             return None
-        found = next((match for match in whole_matches(part, own, library, flips=False) if len(match.ways) == 1), None)
+        whole = whole_matches(part, own, library, flips=False)
+        found = Found((tuple(whole),)) if whole and all(len(option.ways) == 1 for option in whole) else None
         if found is None:
             candidates = (runs(part, own, inner, library) for inner in range(part.ndim))
             found = next((match for match in candidates if match is not None), None)
         if found is None:
             return None
-        pieces += placed(found.pieces, axis, index)
-        sources |= {source.name: source for source in found.sources}
-    return Found(tuple(pieces), tuple(sources.values()))
+        parts += [tuple(moved(option, axis, index) for option in options) for options in found.parts]
+    return Found(tuple(parts))
+
+
+def moved(option: Option, axis: int, index: int) -> Option:
+    """Pieces of a slice as pieces of what it was cut from."""
+    return Option(tuple(placed(option.pieces, axis, index)), option.source)
 
 
 def placed(pieces: tuple[Piece, ...], axis: int, index: int) -> Iterator[Piece]:
-    """Pieces of a slice as pieces of what it was cut from."""
+    """The same in the boxes that they have there."""
     for piece in pieces:
         low, high = list(piece.to_start), list(piece.to_stop)
         low.insert(axis, index)

@@ -1,17 +1,58 @@
 """Which tensors have which elements of which parameters, and what names say where several of either are equal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
 
+from onnxsens.frameworks.matching.blocks import Option
 from onnxsens.frameworks.matching.naming import NONE
 from onnxsens.frameworks.matching.normalization import BatchNorm
-from onnxsens.frameworks.matching.source import Source
 from onnxsens.frameworks.matching.tensor import Match, Tensor
 from onnxsens.frameworks.pieces import Piece, whole
 
-Box = tuple[str, tuple[int, ...], tuple[int, ...]]
+MOST_WAYS = 64  # of one part, that are told apart by names
+
+
+class Claims:
+    """Which tensors may have which elements of which parameters."""
+
+    def __init__(self) -> None:
+        self._boxes: dict[str, list[tuple[str, list[int], list[int]]]] = {}
+
+    def add(self, tensor: str, pieces: Iterable[Piece]) -> None:
+        """A tensor may have these."""
+        for piece in pieces:
+            self._boxes.setdefault(piece.parameter, []).append((tensor, piece.start, piece.stop))
+
+    def contested(self, tensor: str, piece: Piece) -> bool:
+        """Whether another tensor may have some of the same elements."""
+        return any(
+            other != tensor and overlap(piece.start, piece.stop, start, stop)
+            for other, start, stop in self._boxes.get(piece.parameter, ())
+        )
+
+
+def overlap(start: Sequence[int], stop: Sequence[int], low: Sequence[int], high: Sequence[int]) -> bool:
+    """Whether two boxes share an element."""
+    return all(max(a, c) < min(b, d) for a, b, c, d in zip(start, stop, low, high, strict=True))
+
+
+def doubly_used(pieces: Sequence[Piece]) -> bool:
+    """Whether two pieces have the same elements of a parameter."""
+    return any(
+        one.parameter == other.parameter and overlap(one.start, one.stop, other.start, other.stop)
+        for number, one in enumerate(pieces)
+        for other in pieces[:number]
+    )
+
+
+def ways_of(option: Option) -> list[tuple[Piece, ...]]:
+    """The option's pieces, of each parameter that holds its source's numbers."""
+    return [
+        tuple(msgspec.structs.replace(piece, parameter=name) for piece in option.pieces)
+        for name in option.source.names[:MOST_WAYS]
+    ]
 
 
 def pointed_to(
@@ -37,16 +78,6 @@ def pointed_to(
     return [made[number] for number in best], ranked[best[0]][1], ""
 
 
-def box_of(piece: Piece) -> Box:
-    """Which elements of which parameter a piece has."""
-    return piece.parameter, tuple(piece.start), tuple(piece.stop)
-
-
-def whole_of(source: Source) -> Piece:
-    """All of a parameter."""
-    return whole(source.name, source.shape, source.shape)
-
-
 def taken_in(tensor: Tensor, norm: BatchNorm) -> Match | None:
     """A bias into which a BatchNorm was folded, as that one's beta: what is added to the one is added to the other."""
     if norm.beta is None or tensor.size != norm.beta.shape[0]:
@@ -54,16 +85,6 @@ def taken_in(tensor: Tensor, norm: BatchNorm) -> Match | None:
     offsets = norm.beta.read().astype(np.float64) - tensor.values().reshape(-1).astype(np.float64)
     piece = whole(norm.beta.name, norm.beta.shape, tensor.shape)
     return Match(tensor, "exact", (piece,), offsets=offsets, evidence=(f"'{norm.name}' was folded into it",))
-
-
-def renamed(pieces: tuple[Piece, ...], sources: Sequence[Source]) -> list[tuple[Piece, ...]]:
-    """The same pieces of each set of parameters that hold the same numbers."""
-    names = {source.name: source.names for source in sources}
-    made = []
-    for number in range(min(len(each) for each in names.values())):
-        own = {name: each[number] for name, each in names.items()}
-        made.append(tuple(msgspec.structs.replace(piece, parameter=own[piece.parameter]) for piece in pieces))
-    return made
 
 
 def listed(names: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from onnxsens.frameworks.matching.gates import PYTORCH, stacked_pieces
-from onnxsens.frameworks.matching.tensor import Confidence, Tensor
+from onnxsens.frameworks.matching.tensor import MADE_OF, Confidence, Tensor
 from onnxsens.frameworks.pieces import Piece, whole
 from onnxsens.model.origins import Hint
 
@@ -13,7 +13,7 @@ NUMBERED = re.compile(r"_(\d+)$")
 KINDS = {1: "weight_ih", 2: "weight_hh"}  # by the operator's input
 TURNED = ("", "_reverse")
 # What stands in place of `weight` where it is made from others; their masks are the weight's own.
-PARAMETRIZED = ("parametrizations.weight.original1", "parametrizations.weight.original", "weight_v")
+PARAMETRIZED = ("parametrizations.weight.original1", "parametrizations.weight.original", "weight_v", "weight_orig")
 RECURRENT = re.compile(r"^aten\.(gru|lstm|rnn_tanh|rnn_relu)(\.|$)")
 FUSED = "FuseBatchNorm"
 
@@ -117,12 +117,12 @@ def by_call(tensor: Tensor, hint: Hint, named: frozenset[str]) -> Stated | None:
     kind = next((kind for kind in CALLS if kind.pattern.match(hint.function)), None)
     if kind is None or len(tensor.shape) < 2:
         return None
-    names = [hint.parameters[place] for place in kind.operands if place < len(hint.parameters)]
-    name = next((name for name in names if name), "")
+    name = operand(hint)
     if not name:
         made = (f"{hint.path}.{leaf}" for leaf in PARAMETRIZED if hint.path)
-        name = next((name for name in made if name in named), "")
-        said = f"the file says that {hint.function} reads what is made of it"
+        lone = f"{hint.path}.weight_v" in named and f"{hint.path}.weight_g" not in named  # of a spectral norm: a vector
+        name = next((name for name in made if name in named and not (lone and name.endswith("weight_v"))), "")
+        said = f"the file says that {hint.function} {MADE_OF}"
     if not name:
         return None
     shape, order = tensor.shape, None
@@ -132,6 +132,13 @@ def by_call(tensor: Tensor, hint: Hint, named: frozenset[str]) -> Stated | None:
             return None
         shape, order = lies
     return Stated((whole(name, shape, tensor.shape, order),), {name: shape}, "metadata", said)
+
+
+def operand(hint: Hint) -> str:
+    """The parameter that the call of a node multiplies by; empty where it is none, or not known."""
+    kind = next((kind for kind in CALLS if kind.pattern.match(hint.function)), None)
+    names = [hint.parameters[place] for place in kind.operands if place < len(hint.parameters)] if kind else []
+    return next((name for name in names if name), "")
 
 
 def linear(tensor: Tensor, hint: Hint) -> tuple[tuple[int, ...], tuple[int, ...] | None] | None:

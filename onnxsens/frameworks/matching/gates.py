@@ -8,17 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxsens.arrays import AnyArray
-from onnxsens.frameworks.matching.blocks import Found
+from onnxsens.frameworks.matching.blocks import Found, Option
 from onnxsens.frameworks.matching.prints import print_of
 from onnxsens.frameworks.matching.source import Library, Source
 from onnxsens.frameworks.pieces import Piece
 
 Order = tuple[int, ...]
+Layout = tuple[Order, bool]
 # For each gate in ONNX's order (GRU z r h, LSTM i o f c), its number in the source's order.
 PYTORCH: dict[str, Order] = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2), "RNN": (0,)}
 KERAS: dict[str, Order] = {"GRU": (0, 1, 2), "LSTM": (0, 3, 1, 2), "RNN": (0,)}
 AS_STORED: dict[str, Order] = {"GRU": (0, 1, 2), "LSTM": (0, 1, 2, 3), "RNN": (0,)}
-BY_LEAF = (("weight_", PYTORCH), ("kernel", KERAS), ("recurrent_kernel", KERAS))
+# Beginnings of names, the order behind them, and whether inputs come before gates.
+BY_LEAF = (("weight_", PYTORCH, False), ("kernel", KERAS, True), ("recurrent_kernel", KERAS, True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,46 +33,44 @@ class Stacked:
     pieces: tuple[Piece, ...]
 
 
-def gate_match(
-    values: AnyArray, operator: str, library: Library, votes: "dict[str, Order]"
-) -> tuple[Found, str] | None:
+def gate_match(values: AnyArray, operator: str, library: Library, votes: "dict[str, Layout]") -> Found | None:
     """A tensor `[directions, gates x hidden, inputs]` as parameters whose gates stand in one of the known orders.
 
     Args:
-        votes: by operator, the order that other tensors of the model show beyond doubt; gets this one's.
+        votes: by operator, how other tensors of the model lie beyond doubt; gets this one's.
     Returns:
-        How it is made, and why that is not certain; None where no parameters give it.
+        A part for each direction; None where no parameters give it.
     """
     if operator not in PYTORCH or values.ndim != 3 or values.shape[1] % len(PYTORCH[operator]):
         return None
-    pieces: list[Piece] = []
-    sources: dict[str, Source] = {}
-    unclear = ""
+    parts: list[tuple[Option, ...]] = []
+    doubt = ""
     for direction in range(values.shape[0]):
         own = print_of(values[direction])
-        ways = [
-            stacked for source in library.with_total(own) for stacked in stackings(values, direction, source, operator)
-        ]
-        names = dict.fromkeys(stacked.source.name for stacked in ways)
-        if own.constant or len(names) != 1:
+        options = []
+        for source in library.with_total(own):
+            ways = stackings(values, direction, source, operator)
+            if not ways:
+                continue
+            chosen = ways[0]
+            if len(ways) > 1:
+                usual = usual_layout(source.name, operator) or votes.get(operator)
+                known = [stacked for stacked in ways if (stacked.order, stacked.turned) == usual]
+                chosen = known[0] if known else chosen
+                doubt = doubt if known else "gates or axes of it are equal, and nothing says which is which"
+            else:
+                votes.setdefault(operator, (chosen.order, chosen.turned))
+            options.append(Option(chosen.pieces, source))
+        if own.constant or not options:
             return None
-        chosen = ways[0]
-        if len(ways) > 1:
-            usual = usual_order(chosen.source.name, operator) or votes.get(operator)
-            known = [stacked for stacked in ways if stacked.order == usual]
-            chosen = known[0] if len(known) == 1 else chosen
-            unclear = "" if len(known) == 1 else "two of its gates are equal, and nothing says which is which"
-        else:
-            votes.setdefault(operator, chosen.order)
-        pieces += chosen.pieces
-        sources[chosen.source.name] = chosen.source
-    return Found(tuple(pieces), tuple(sources.values())), unclear
+        parts.append(tuple(options))
+    return Found(tuple(parts), doubt)
 
 
-def usual_order(name: str, operator: str) -> Order | None:
+def usual_layout(name: str, operator: str) -> Layout | None:
     """Of the framework that calls its parameters so."""
     leaf = name.replace("/", ".").rpartition(".")[2]
-    return next((orders[operator] for start, orders in BY_LEAF if leaf.startswith(start)), None)
+    return next(((orders[operator], turned) for start, orders, turned in BY_LEAF if leaf.startswith(start)), None)
 
 
 def stackings(values: AnyArray, direction: int, source: Source, operator: str) -> list[Stacked]:

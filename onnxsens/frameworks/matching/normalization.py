@@ -21,6 +21,7 @@ DIRECTIONS = (("parametrizations.weight.original1", "parametrizations.weight.ori
 COLLECTIONS = ("params", "batch_stats")  # of Flax, which keeps statistics apart from parameters
 EPSILONS = (1e-5, 1e-3, 1e-6, 1e-4, 2e-5, 1.001e-5, 1e-12, 1e-2)
 CLOSE = 2e-4  # relative; exporters compute factors in float32
+COARSE = 1e-2  # the same, where factors are estimated from numbers of 16 bits and fewer
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class Norms:
         for norm in batch_norms(parameters):
             self._by_length.setdefault(len(norm.variance), []).append(norm)
 
-    def explaining(self, scale: Float64Array) -> Explained | None:
+    def explaining(self, scale: Float64Array, close: float = CLOSE) -> Explained | None:
         """The BatchNorm that gives these factors, `[channels]`; None where none does, or two do.
 
         Channels with the factor 0 are not looked at: a dead slice shows no factor. There have to be four others.
@@ -67,7 +68,7 @@ class Norms:
             for epsilon in EPSILONS:
                 factor = norm.factor(epsilon)
                 off = np.abs(factor - scale)[live] / np.abs(scale)[live]
-                if off.max() < CLOSE:
+                if off.max() < close:
                     found.append(Explained(norm, epsilon))
                     break
         return found[0] if len(found) == 1 else None

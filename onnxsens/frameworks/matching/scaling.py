@@ -86,7 +86,7 @@ def limit_for(source: Source, *, exact: bool, itemsize: int) -> float:
 
 
 def scaled_matches(values: AnyArray, sources: Iterable[Source], shapes: Shapes, *, exact: bool) -> list[Scaled]:
-    """Every way in which the tensor is a parameter times factors, the nearest first; each parameter at most once.
+    """Every way in which the tensor is a parameter times factors, the nearest first.
 
     Args:
         sources: of the tensor's size.
@@ -99,13 +99,8 @@ def scaled_matches(values: AnyArray, sources: Iterable[Source], shapes: Shapes, 
             continue
         limit = limit_for(source, exact=exact, itemsize=values.dtype.itemsize)
         near = 1e-4 if limit == SAME else 0.05
-        candidates = [
-            scaled
-            for axis, axes in pairs(own, source, shapes, near)
-            for scaled in compared(values, source, axis, axes, limit)
-        ]
-        if candidates:
-            found.append(min(candidates, key=lambda scaled: (scaled.off > limit / 100, -scaled.freedom, scaled.off)))
+        for axis, axes in pairs(own, source, shapes, near):
+            found += compared(values, source, axis, axes, limit)
     return sorted(found, key=lambda scaled: scaled.off)
 
 
@@ -121,7 +116,7 @@ def pairs(own: list[Float64Array], source: Source, shapes: Shapes, near: float) 
                 continue
             other = shapes.of(source, axes)
             live = np.isfinite(one) & np.isfinite(other)
-            if 2 * live.sum() > len(one) and np.abs(one - other)[live].max() < near:
+            if live.any() and np.abs(one - other)[live].max() < near:
                 yield axis, axes
 
 
@@ -139,7 +134,7 @@ def compared(values: AnyArray, source: Source, axis: int, axes: Axes, limit: flo
         seen.add(key)
         moved = held.transpose(*axes, *inner).reshape(length, -1).astype(np.float64)
         off, scale, live = cosines(target, moved)
-        if live.sum() * 2 > length and off < limit:
+        if live.any() and off < limit:
             full = placed(inner, axes, axis, held.shape, values.shape)
             if full is not None:
                 yield Scaled(source, full, axis, scale, off, int(live.sum()) * (target.shape[1] - 1))

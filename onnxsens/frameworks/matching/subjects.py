@@ -5,9 +5,10 @@ from functools import partial
 
 import numpy as np
 
-from onnxsens.arrays import AnyArray
+from onnxsens.arrays import AnyArray, BoolArray
 from onnxsens.frameworks.matching.tensor import Tensor
 from onnxsens.model import Inventory, Model, Weight
+from onnxsens.model.coding import Affine
 from onnxsens.model.origins import Origins
 from onnxsens.model.shifts import FLOATS, Shifts
 
@@ -26,6 +27,7 @@ def weights_of(model: Model, inventory: Inventory, origins: Origins, shifted: Ma
             weight.operator,
             partial(numbers, model, weight),
             is_plain(model, weight),
+            None if is_plain(model, weight) else partial(step_of, model, weight),
             partial(is_turned, weight),
             origins.of(weight.name),
             biases.get(weight.name, ""),
@@ -60,6 +62,14 @@ def numbers(model: Model, weight: Weight) -> AnyArray:
 def is_plain(model: Model, weight: Weight) -> bool:
     """Whether the stored numbers are the ones that the operator sees."""
     return weight.dtype.startswith(("float", "bfloat"))
+
+
+def step_of(model: Model, weight: Weight) -> tuple[AnyArray, BoolArray]:
+    """The scale of a quantized weight, and which of its elements are at an end of the stored type's range."""
+    assert isinstance(weight.coding, Affine)
+    stored = model.array(weight.name)
+    info = np.iinfo(stored.dtype)
+    return weight.coding.scale, (stored <= info.min + 1) | (stored == info.max)
 
 
 def is_turned(weight: Weight) -> bool | None:

@@ -6,13 +6,14 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from onnxsens.arrays import AnyArray, Float64Array
+from onnxsens.arrays import AnyArray, BoolArray, Float64Array
 from onnxsens.frameworks.matching.normalization import BatchNorm
 from onnxsens.frameworks.pieces import Piece
 from onnxsens.model.origins import Hint
 
 Confidence: TypeAlias = Literal["exact", "scaled", "metadata", "name", "ambiguous", "guess", "missed"]
 UNEXPLAINED = "nothing in the checkpoint explains the factors"
+MADE_OF = "reads what is made of it"
 SURE: frozenset[Confidence] = frozenset({"exact", "scaled", "metadata", "name"})
 
 
@@ -24,6 +25,8 @@ class Tensor:
         operator: ONNX's name of what multiplies by it, or of what adds it; empty where nothing is known to.
         values: its numbers as the operator sees them, in the stored type where that is a floating-point one.
         exact: whether these are the numbers that were stored; of a quantized tensor they are rounded.
+        step: of a quantized tensor, the distance of neighbouring numbers, which broadcasts against it, and which
+            elements are at an end of the range; None for others.
         turned: whether it lies `[in, out]` and not `[out, in]`, None where it is neither, as in parts; no function for
             vectors.
         hints: what the file says of the nodes that use it.
@@ -35,6 +38,7 @@ class Tensor:
     operator: str
     values: Callable[[], AnyArray] = field(repr=False)
     exact: bool = True
+    step: Callable[[], tuple[AnyArray, BoolArray]] | None = field(default=None, repr=False)
     turned: Callable[[], bool | None] | None = field(default=None, repr=False)
     hints: tuple[Hint, ...] = ()
     bias: str = ""
