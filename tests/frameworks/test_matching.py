@@ -28,6 +28,15 @@ def tensor(name: str, values: np.ndarray, operator: str = "Gemm", hints: tuple[H
     return Tensor(name, values.shape, operator, lambda: values, turned=turned, hints=hints)
 
 
+def quantized(name: str, values: np.ndarray) -> Tensor:
+    """Eight bits, a step for each row."""
+    step = np.abs(values).max(axis=1, keepdims=True) / 127
+    stored = np.round(values / step)
+    held = (stored * step).astype(np.float32)
+    ends = np.abs(stored) == 127
+    return Tensor(name, values.shape, "Gemm", lambda: held, exact=False, step=lambda: (step, ends))
+
+
 def path(module: str, operator: str = "Gemm") -> tuple[Hint, ...]:
     return (Hint(operator, "node", 1, 0, module, "", (), ""),)
 
@@ -163,11 +172,10 @@ class TestWhatExportersDo:
 
     def test_numbers_rounded_to_eight_bits(self) -> None:
         kernel = random(16, 32)
-        step = np.abs(kernel).max(axis=1, keepdims=True) / 127
-        rounded = np.round(kernel / step) * step
-        subject = Tensor("w", rounded.shape, "MatMul", lambda: rounded.astype(np.float32), exact=False)
-        (match,) = matched({"fc.weight": kernel, "fc2.weight": random(16, 32, seed=4)}, subject)
+        values = {"fc.weight": kernel, "fc2.weight": random(16, 32, seed=4)}
+        (match,) = matched(values, quantized("w", kernel))
         assert (match.confidence, match.parameters) == ("scaled", ["fc.weight"])
+        assert "the same numbers, rounded" in match.evidence
 
 
 class TestTwins:
@@ -358,3 +366,90 @@ def test_a_guess_lies_as_the_others_of_its_kind_do() -> None:
     found = matched(values, tensor("t", values["a.weight"].T, "MatMul"), tensor("s", random(8, 8, seed=2), "MatMul"))
     assert [match.confidence for match in found] == ["exact", "guess"]
     assert found[1].pieces[0].order == [1, 0]
+
+
+class TestPartsThatOccurTwice:
+    """A part of a tensor that is in several places: all of them where nothing else has them, else what names say."""
+
+    def test_one_tensor_of_two_equal_parts_of_a_parameter(self) -> None:
+        part = random(8, 8)
+        held = np.concatenate([part, part, random(8, 8, seed=1)])
+        (match,) = matched({"in_proj_weight": held}, tensor("qk", part.T, "MatMul"))
+        assert match.confidence == "exact"
+        assert sorted(pieces[0].start[0] for pieces in (match.pieces, *match.copies)) == [0, 8]
+
+    def test_a_whole_parameter_and_a_part_of_another(self) -> None:
+        part = random(8, 8)
+        values = {"a.weight": part, "c.in_proj_weight": np.concatenate([random(8, 8, seed=1), part])}
+        (match,) = matched(values, tensor("t", part.T, "MatMul"))
+        assert (match.confidence, set(match.parameters)) == ("exact", set(values))
+        for one in matched(values, tensor("t", part.T, "MatMul"), tensor("s", part.T, "MatMul")):
+            assert one.confidence == "ambiguous"
+
+    def test_equal_parts_joined_are_ambiguous(self) -> None:
+        part = random(8, 8)
+        values = {"q.weight": part, "k.weight": part.copy(), "v.weight": random(8, 8, seed=1)}
+        (match,) = matched(values, tensor("qkv", np.concatenate([part, part, values["v.weight"]])))
+        assert match.confidence == "ambiguous"
+
+    def test_the_files_statement_decides_between_layers_with_equal_weights(self) -> None:
+        names = [f"r.weight_hh_l{layer}{way}" for layer in (0, 1) for way in ("", "_reverse")]
+        values = {name: random(15, 5, seed=number) for number, name in enumerate(names)}
+        values["r.weight_hh_l1"] = values["r.weight_hh_l0"].copy()
+        tensors = []
+        for layer in (0, 1):
+            each = [values[f"r.weight_hh_l{layer}{way}"].reshape(3, 5, 5)[[1, 0, 2]] for way in ("", "_reverse")]
+            stored = np.stack([gates.reshape(15, 5) for gates in each])
+            hint = Hint("GRU", f"n{layer}", 2, layer, "r", "aten.gru.input", tuple(names), "")
+            tensors.append(tensor(f"R{layer}", stored, "GRU", (hint,)))
+        found = matched(values, *tensors)
+        assert [(match.confidence, match.parameters) for match in found] == [
+            ("exact", ["r.weight_hh_l0", "r.weight_hh_l0_reverse"]),
+            ("exact", ["r.weight_hh_l1", "r.weight_hh_l1_reverse"]),
+        ]
+        bare = matched(values, *(Tensor(one.name, one.shape, "GRU", one.values) for one in tensors))
+        assert [match.confidence for match in bare] == ["ambiguous", "ambiguous"]
+
+
+class TestRounding:
+    def test_an_average_is_told_from_the_weights_however_the_tensor_is_called(self) -> None:
+        own = random(16, 32)
+        average = own * (1 + np.float32(0.005) * random(16, 32, seed=1))
+        (match,) = matched({"c.weight": own, "ema.c.weight": average}, quantized("c.weight", average))
+        assert (match.confidence, match.parameters) == ("scaled", ["ema.c.weight"])
+        (match,) = matched({"c.weight": own}, quantized("c.weight", average))
+        assert match.confidence == "guess"
+
+    def test_a_norm_folded_in_before_rounding(self) -> None:
+        own = random(16, 32)
+        gamma = np.linspace(0.5, 2, 16, dtype=np.float32)
+        norm = {"bn.weight": gamma, "bn.running_var": np.ones(16, np.float32) - np.float32(1e-5)}
+        (match,) = matched({"c.weight": own, **norm}, quantized("t", own * gamma[:, None]))
+        assert (match.confidence, match.parameters) == ("scaled", ["c.weight"])
+        assert match.norm is not None
+
+
+class TestFactorsThatAreAllEqual:
+    def test_the_axis_that_is_explained_is_taken(self) -> None:
+        kernel = random(6, 8, 3, 3)
+        norm = {"bn.weight": np.ones(6, np.float32), "bn.running_var": np.ones(6, np.float32)}
+        stored = kernel * np.float32(1 / np.sqrt(1 + 1e-5))
+        (match,) = matched({"c.weight": kernel, **norm}, tensor("t", stored, "Conv"))
+        assert (match.confidence, match.scale_axis) == ("scaled", 0)
+        assert match.norm is not None
+
+    def test_a_weight_that_its_module_makes_anew_is_a_guess(self) -> None:
+        kernel = random(6, 8, 3, 3)
+        (match,) = matched({"c.weight_orig": kernel}, tensor("t", kernel / np.float32(3.3), "Conv"))
+        assert match.confidence == "guess"
+
+    def test_half_of_the_channels_dead(self) -> None:
+        kernel = random(8, 6, 3, 3)
+        stored = kernel * np.array([0, 1.5] * 4, np.float32).reshape(-1, 1, 1, 1)
+        (match,) = matched({"c.weight": kernel, "d": random(8, 6, 3, 3, seed=1)}, tensor("t", stored, "Conv"))
+        assert (match.confidence, match.parameters) == ("scaled", ["c.weight"])
+
+
+def test_one_kernel_of_an_rnn_that_is_symmetric_lies_as_its_name_says() -> None:
+    (match,) = matched({"r.weight_hh_l0": np.eye(8, dtype=np.float32)}, tensor("R", np.eye(8)[None].astype("f"), "RNN"))
+    assert (match.confidence, match.pieces[0].order) == ("exact", [0, 1])

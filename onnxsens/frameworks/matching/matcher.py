@@ -26,12 +26,13 @@ from onnxsens.frameworks.matching.normalization import Norms
 from onnxsens.frameworks.matching.prints import Print, print_of
 from onnxsens.frameworks.matching.scaling import CLEARLY, FREEDOM, Scaled, Shapes, scaled_matches
 from onnxsens.frameworks.matching.source import Library, Source
-from onnxsens.frameworks.matching.tensor import Match, Tensor
+from onnxsens.frameworks.matching.tensor import UNEXPLAINED, Match, Tensor
 from onnxsens.frameworks.matching.vectors import VectorBlocks
 from onnxsens.frameworks.pieces import Piece, assembled
 
 FLIPPING = ("Conv", "ConvTranspose")
 NEAREST = 1e-12  # below that distance nothing is nearer than another
+REMADE = ("weight_orig", "weight_v", "original", "original1")  # under a spectral norm or the like
 MATRIX_LEAVES = ("weight", "in_proj_weight")  # parameters of two axes that are `[out, in]` where nothing else says
 
 
@@ -263,9 +264,12 @@ class Matcher:
         kept, why, reason = pointed_to(made, self._ranked(tensor, made), must=contested)
         unclear = unclear or reason
         evidence = [*chosen.evidence, why] if why else [*chosen.evidence]
+        remade = UNEXPLAINED in evidence and leaf(kept[0][0].parameter) in REMADE
+        if remade:
+            evidence.append("its module makes the weight of it anew, and zeros would change the factors")
         return Match(
             tensor,
-            "ambiguous" if unclear else "scaled",
+            "ambiguous" if unclear else "guess" if remade else "scaled",
             kept[0],
             tuple(kept[1:]),
             chosen.scaled.axis,
