@@ -60,7 +60,8 @@ class MappedTensor(Record, frozen=True, kw_only=True):
     `transform` says in words what `pieces` say exactly; `copies` are further parameters with the same numbers, to which
     happens what happens to the first. The tensor is the pieces times `scale` along `scale_axis`. Where `offsets` are
     given, it is the parameter less these: a bias that took in others. `magnitude` is the parameter that holds the
-    length of each slice of a weight norm.
+    length of each slice of a weight norm. `remade`: the source makes the weight anew of the parameter at every call, by
+    factors that depend on it, so that zeros alone would change the other elements.
     """
 
     name: str
@@ -76,6 +77,7 @@ class MappedTensor(Record, frozen=True, kw_only=True):
     scale: list[float] | None = None
     offsets: list[float] | None = None
     magnitude: str | None = None
+    remade: bool = False
     evidence: list[str] = []
 
     @property

@@ -23,7 +23,7 @@ from onnxsens.frameworks.mapfile import (
 )
 from onnxsens.frameworks.matching.matcher import Matcher
 from onnxsens.frameworks.matching.subjects import beside, vectors_of, weights_of
-from onnxsens.frameworks.matching.tensor import MADE_OF, UNEXPLAINED, Match
+from onnxsens.frameworks.matching.tensor import UNEXPLAINED, Match
 from onnxsens.frameworks.pieces import in_words
 from onnxsens.model import Inventory, Model
 from onnxsens.model.origins import Origins, origins
@@ -134,11 +134,7 @@ def source_named(tensor: MappedTensor) -> Source:
 
 def unexplained(matches: Sequence[Match]) -> list[str]:
     """A warning of factors that may depend on the weights themselves."""
-    names = [
-        match.tensor.name
-        for match in matches
-        if any(text == UNEXPLAINED or text.endswith(MADE_OF) for text in match.evidence)
-    ]
+    names = [match.tensor.name for match in matches if UNEXPLAINED in match.evidence]
     if not names:
         return []
     shown = ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if len(names) > 3 else "")
@@ -187,6 +183,7 @@ def tensor_of(match: Match, parameters: Mapping[str, SourceParameter], dtype: st
         scale=None if match.scale is None else match.scale.tolist(),
         offsets=None if match.offsets is None else match.offsets.tolist(),
         magnitude=match.magnitude or None,
+        remade=match.remade,
         evidence=list(match.evidence),
     )
 

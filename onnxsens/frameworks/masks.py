@@ -181,6 +181,8 @@ class _Carrier:
         """Why a tensor is not carried back; empty where it is."""
         if tensor is None or not tensor.pieces:
             return "no parameter was found for it"
+        if tensor.remade and not tensor.magnitude and not self._guesses:
+            return "its module makes it anew of a parameter; zeros alone change the rest; --accept-guesses takes it"
         if tensor.is_sure or self._guesses:
             return ""
         kind = "its parameter is a guess" if tensor.confidence == "guess" else "several parameters may be it"

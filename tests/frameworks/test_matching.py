@@ -453,3 +453,12 @@ class TestFactorsThatAreAllEqual:
 def test_one_kernel_of_an_rnn_that_is_symmetric_lies_as_its_name_says() -> None:
     (match,) = matched({"r.weight_hh_l0": np.eye(8, dtype=np.float32)}, tensor("R", np.eye(8)[None].astype("f"), "RNN"))
     assert (match.confidence, match.pieces[0].order) == ("exact", [0, 1])
+
+
+def test_states_beside_the_weights_get_nothing_where_names_account_for_every_user() -> None:
+    own = random(8, 8)
+    values = {"optimizer.exp_avg.0": own.copy(), "fc.weight": own, "ema.fc.weight": own.copy()}
+    (match,) = matched(values, tensor("t", own, hints=path("fc")))
+    assert (match.confidence, match.parameters) == ("exact", ["fc.weight"])
+    (shared,) = matched(values, tensor("t", own, hints=(*path("fc"), *path("other"))))
+    assert set(shared.parameters) == set(values)

@@ -56,13 +56,15 @@ def ways_of(option: Option) -> list[tuple[Piece, ...]]:
 
 
 def pointed_to(
-    made: list[tuple[Piece, ...]], ranked: list[tuple[int, str]], *, must: bool
+    made: list[tuple[Piece, ...]], ranked: list[tuple[int, str]], *, must: bool, users: int
 ) -> tuple[list[tuple[Piece, ...]], str, str]:
     """Ways to make a tensor of equal numbers: the one that names point to first.
 
     Args:
         ranked: how strongly names link each with the tensor, and why.
         must: whether only what names point to is the tensor's; else the others are copies of it.
+        users: nodes that read the tensor. Where there is a name for each, other parameters with the same numbers are not
+            in the model: averages, states of an optimizer.
     Returns:
         What is kept, why, and why that is not certain.
     """
@@ -70,6 +72,8 @@ def pointed_to(
     best = [number for number, (rank, _) in enumerate(ranked) if rank == top]
     if not must:
         order = sorted(range(len(made)), key=lambda number: (-ranked[number][0], number))
+        named = [number for number in order if ranked[number][0] > NONE]
+        order = named if 0 < users <= len(named) else order
         return [made[number] for number in order], ranked[best[0]][1] if len(made) > 1 else "", ""
     if top == NONE:
         names = listed([pieces[0].parameter for pieces in made])

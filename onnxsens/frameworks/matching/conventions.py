@@ -48,12 +48,14 @@ class Stated:
 
     Attributes:
         shapes: that its parameters must have.
+        remade: as of a match.
     """
 
     pieces: tuple[Piece, ...]
     shapes: dict[str, tuple[int, ...]]
     confidence: Confidence
     evidence: str
+    remade: bool = False
 
 
 def stated(tensor: Tensor, known: Shapes | None, named: frozenset[str]) -> Iterator[Stated]:
@@ -131,7 +133,8 @@ def by_call(tensor: Tensor, hint: Hint, named: frozenset[str]) -> Stated | None:
         if lies is None:
             return None
         shape, order = lies
-    return Stated((whole(name, shape, tensor.shape, order),), {name: shape}, "metadata", said)
+    remade = said.endswith(MADE_OF)
+    return Stated((whole(name, shape, tensor.shape, order),), {name: shape}, "metadata", said, remade)
 
 
 def operand(hint: Hint) -> str:

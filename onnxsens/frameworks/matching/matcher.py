@@ -22,7 +22,7 @@ from onnxsens.frameworks.matching.explaining import Explanation, as_option, expl
 from onnxsens.frameworks.matching.gates import PYTORCH, Layout, gate_match
 from onnxsens.frameworks.matching.guessing import guesses
 from onnxsens.frameworks.matching.naming import clearest, strength
-from onnxsens.frameworks.matching.normalization import Norms
+from onnxsens.frameworks.matching.normalization import Norms, leaf
 from onnxsens.frameworks.matching.prints import Print, print_of
 from onnxsens.frameworks.matching.scaling import CLEARLY, FREEDOM, Scaled, Shapes, scaled_matches
 from onnxsens.frameworks.matching.source import Library, Source
@@ -161,7 +161,7 @@ class Matcher:
             constant = self._print(tensor, tensor.values()).constant
             several = len(made) > 1
             must = (contested and (several or constant)) or (several and (constant or len(found.parts) > 1))
-            kept, why, reason = pointed_to(made, self._ranked(tensor, made), must=must)
+            kept, why, reason = pointed_to(made, self._ranked(tensor, made), must=must, users=len(tensor.hints))
             evidence += [why] if why and why not in evidence else []
             unclear = unclear or reason
             if len(found.parts) > 1 and len(kept) > 1:
@@ -181,12 +181,18 @@ class Matcher:
 
     def _said_and_true(self, tensor: Tensor) -> Match | None:
         """What the file says of a tensor, where the numbers agree: which of several ways to make it is meant."""
+        true: dict[tuple[str, ...], tuple[Piece, ...]] = {}
+        evidence: list[str] = []
         for statement in stated(tensor, self._known, self._named):
             if all(self._shapes.get(name) == shape for name, shape in statement.shapes.items()):
-                match = Match(tensor, "exact", statement.pieces, evidence=(statement.evidence,))
-                if self._is_true(match):
-                    return replace(match, evidence=("the same numbers", statement.evidence))
-        return None
+                match = Match(tensor, "exact", statement.pieces)
+                if tuple(statement.shapes) not in true and self._is_true(match):
+                    true[tuple(statement.shapes)] = statement.pieces
+                    evidence.append(statement.evidence)
+        if not true:
+            return None
+        first, *others = true.values()
+        return Match(tensor, "exact", first, tuple(others), evidence=("the same numbers", evidence[0]))
 
     def _is_true(self, match: Match) -> bool:
         held = {name: self._by_name[name].read() for name in match.parameters}
@@ -261,7 +267,7 @@ class Matcher:
                 unclear = f"several parameters are a multiple of it: {names}"
         made = ways_of(as_option(tensor, chosen.scaled))
         contested = len(made) > 1 and any(claims.contested(tensor.name, piece) for way in made for piece in way)
-        kept, why, reason = pointed_to(made, self._ranked(tensor, made), must=contested)
+        kept, why, reason = pointed_to(made, self._ranked(tensor, made), must=contested, users=len(tensor.hints))
         unclear = unclear or reason
         evidence = [*chosen.evidence, why] if why else [*chosen.evidence]
         remade = UNEXPLAINED in evidence and leaf(kept[0][0].parameter) in REMADE
@@ -277,6 +283,7 @@ class Matcher:
             evidence=(*evidence, unclear) if unclear else tuple(evidence),
             norm=chosen.norm.norm if chosen.norm else None,
             magnitude=chosen.magnitude,
+            remade=remade,
         )
 
     def _linked(self, tensor: Tensor, source: Source) -> tuple[int, str]:
@@ -300,7 +307,7 @@ class Matcher:
         if len(tensor.hints) > 1 and same and any(hint.function for hint in unnamed):
             why = f"{len(unnamed)} of the {len(tensor.hints)} nodes that read it do not say under which name"
             return Match(tensor, "ambiguous", first.pieces, others, evidence=(first.evidence, why))
-        return Match(tensor, first.confidence, first.pieces, others, evidence=(first.evidence,))
+        return Match(tensor, first.confidence, first.pieces, others, evidence=(first.evidence,), remade=first.remade)
 
     def _by_statement(self, tensor: Tensor) -> Match | None:
         """By metadata and names; a guess where the numbers are others than the checkpoint's."""
@@ -338,8 +345,3 @@ class Matcher:
         return replace(
             match, confidence="guess", evidence=(*match.evidence, "but the checkpoint has other numbers there")
         )
-
-
-def leaf(name: str) -> str:
-    """The last part of a name."""
-    return name.replace("/", ".").rpartition(".")[2]

@@ -113,3 +113,8 @@ def member(family: Mapping[str, Parameter], names: Sequence[str]) -> Parameter |
 def split(name: str) -> list[str]:
     """A name's parts, whichever of `.` and `/` is between them."""
     return name.replace("/", ".").split(".")
+
+
+def leaf(name: str) -> str:
+    """The last part of a name."""
+    return split(name)[-1]

@@ -60,6 +60,7 @@ class Match:
         offsets: what the parameter has more than the tensor, element by element; None where they are equal.
         norm: the BatchNorm that explains the factors.
         magnitude: the parameter that holds the norm of each slice, where the tensor is a direction times that.
+        remade: whether the source makes the weight of the parameter anew at every call, by factors that depend on it.
         evidence: why, one phrase each.
     """
 
@@ -73,6 +74,7 @@ class Match:
     evidence: tuple[str, ...] = ()
     norm: BatchNorm | None = field(default=None, repr=False)
     magnitude: str = ""
+    remade: bool = False
 
     @property
     def parameters(self) -> list[str]:
