@@ -26,6 +26,7 @@ TESTS = {
     "tf": ("test_*_keras.py", "test_*_tf.py", f"{EXAMPLE}[Keras]"),
     "jax": ("test_*_jax.py", f"{EXAMPLE}[JAX]"),
     "paddle": ("test_*_paddle.py",),
+    "compressors": ("test_exporters_compressors.py",),
 }
 """The tests of each framework: patterns of files, and single tests of files that are for several."""
 
@@ -69,7 +70,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     cut = listed.index("--") if "--" in listed else len(listed)
     parser = argparse.ArgumentParser(
         prog="python -m tests.frameworks",
-        usage="%(prog)s [-h] [--environments DIR] [{torch,tf,jax,paddle} ...] [-- ARGUMENTS OF PYTEST]",
+        usage="%(prog)s [-h] [--environments DIR] [{torch,tf,jax,paddle,compressors} ...] [-- ARGUMENTS OF PYTEST]",
         description=__doc__.splitlines()[0],
     )
     parser.add_argument("framework", nargs="*", help=f"{', '.join(TESTS)}; default: all")

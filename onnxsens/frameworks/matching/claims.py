@@ -63,8 +63,8 @@ def pointed_to(
     Args:
         ranked: how strongly names link each with the tensor, and why.
         must: whether only what names point to is the tensor's; else the others are copies of it.
-        users: nodes that read the tensor. Where there is a name for each, other parameters with the same numbers are not
-            in the model: averages, states of an optimizer.
+        users: nodes that read the tensor. Where there is a name for each, other parameters with the same numbers are
+            not in the model: averages, states of an optimizer.
     Returns:
         What is kept, why, and why that is not certain.
     """
