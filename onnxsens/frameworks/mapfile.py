@@ -1,30 +1,22 @@
 """`map.json`: which source parameters each stored tensor came from, with the evidence; strict in and out."""
 
-import json
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-import msgspec
-from msgspec import Meta
+from msgspec import field
 
 from onnxsens.errors import PlanError
 from onnxsens.files import write_atomically
 from onnxsens.frameworks.pieces import Piece, covers
+from onnxsens.plan.records import Count, Record, Sha256, encoded, invalid, read_record, schema_of
 
 SCHEMA: Final = "onnxsens.map/1"
-MAX_BYTES = 256 * 2**20
+REMEDY = "make it again with 'onnxsens map'"
 MOST_ELEMENTS = 2**36  # of a parameter
 CONFIDENCES: Final = ("exact", "scaled", "metadata", "name", "ambiguous", "guess", "missed")  # the surest first
 SURE: Final = CONFIDENCES[:4]  # used without being accepted as guesses
-
-Count = Annotated[int, Meta(ge=0)]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every part of a map: immutable, and strict about its fields."""
 
 
 class MappedModel(Record, frozen=True, kw_only=True):
@@ -51,7 +43,7 @@ class SourceParameter(Record, frozen=True, kw_only=True):
 
     shape: list[Count]
     dtype: str
-    aliases: list[str] = []
+    aliases: list[str] = field(default_factory=list)
 
 
 class MappedTensor(Record, frozen=True, kw_only=True):
@@ -72,13 +64,13 @@ class MappedTensor(Record, frozen=True, kw_only=True):
     confidence: Literal["exact", "scaled", "metadata", "name", "ambiguous", "guess", "missed"]
     transform: str
     pieces: list[Piece]
-    copies: list[list[Piece]] = []
+    copies: list[list[Piece]] = field(default_factory=list)
     scale_axis: Count | None = None
     scale: list[float] | None = None
     offsets: list[float] | None = None
     magnitude: str | None = None
     remade: bool = False
-    evidence: list[str] = []
+    evidence: list[str] = field(default_factory=list)
 
     @property
     def parameters(self) -> list[str]:
@@ -123,7 +115,7 @@ class Map(Record, frozen=True, kw_only=True):
     coverage: Coverage
     parameters: dict[str, SourceParameter]
     tensors: list[MappedTensor]
-    notes: list[str] = []
+    notes: list[str] = field(default_factory=list)
 
     @property
     def weights(self) -> list[MappedTensor]:
@@ -132,10 +124,8 @@ class Map(Record, frozen=True, kw_only=True):
 
 
 def encode(made: Map) -> bytes:
-    """The file's bytes: sorted keys, no NaN, newline at the end."""
-    plain = msgspec.to_builtins(made)
-    text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode("utf-8", "backslashreplace")
+    """The file's bytes."""
+    return encoded(made)
 
 
 def write_map(made: Map, path: Path) -> None:
@@ -150,16 +140,7 @@ def read_map(path: str | Path) -> Map:
         PlanError: missing, unreadable, not JSON, another schema, or inconsistent.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise PlanError(f"map '{path}' is larger than {MAX_BYTES // 2**20} MiB; that is no map of ours")
-        made = msgspec.json.decode(path.read_bytes(), type=Map)
-    except FileNotFoundError:
-        raise PlanError(f"map '{path}' does not exist; make it with 'onnxsens map'") from None
-    except OSError as error:
-        raise PlanError(f"map '{path}' cannot be read: {error.strerror}; check the path and permissions") from error
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
-        raise PlanError(f"map '{path}' is not a valid map: {error}; make it again with 'onnxsens map'") from error
+    made = read_record(path, Map, SCHEMA, "map", REMEDY, absent="make it with 'onnxsens map'")
     refuse_inconsistent(made, path)
     return made
 
@@ -168,21 +149,16 @@ def refuse_inconsistent(made: Map, path: Path) -> None:
     """What a schema cannot say, and can be seen without the model: that the parts of a tensor's entry fit."""
     names = [tensor.name for tensor in made.tensors]
     if len(set(names)) != len(names):
-        raise invalid(path, "it has a tensor twice")
+        raise invalid(path, "map", "it has a tensor twice", REMEDY)
     for name, parameter in made.parameters.items():
         if prod(parameter.shape) > MOST_ELEMENTS:
-            raise invalid(path, f"parameter '{name}' has the shape {parameter.shape}")
+            raise invalid(path, "map", f"parameter '{name}' has the shape {parameter.shape}", REMEDY)
         if not is_float(parameter.dtype):
-            raise invalid(path, f"parameter '{name}' is of type '{parameter.dtype}'")
+            raise invalid(path, "map", f"parameter '{name}' is of type '{parameter.dtype}'", REMEDY)
     for tensor in made.tensors:
         reason = misfit(tensor, made)
         if reason:
-            raise invalid(path, f"{reason} of '{tensor.name}' do not fit")
-
-
-def invalid(path: Path, reason: str) -> PlanError:
-    """The error for a file that contradicts itself."""
-    return PlanError(f"map '{path}' is not a valid map: {reason}; make it again with 'onnxsens map'")
+            raise invalid(path, "map", f"{reason} of '{tensor.name}' do not fit", REMEDY)
 
 
 def is_float(dtype: str) -> bool:
@@ -243,6 +219,5 @@ def refuse_other_tensors(made: Map, shapes: Mapping[str, Sequence[int]]) -> None
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a map; shipped as `docs/map.schema.json`."""
-    schema = msgspec.json.schema(Map)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **schema}
+    """JSON Schema of a map; shipped as `docs/map.schema.json`."""
+    return schema_of(Map, SCHEMA)

@@ -1,19 +1,16 @@
 """`pareto.json`: the best plan at each of many sparsities, measured as a whole on the search split; none verified."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-import msgspec
-
-from onnxsens.errors import PlanError
 from onnxsens.files import write_atomically
 from onnxsens.plan.ensemble import Candidate
-from onnxsens.plan.planfile import Count, Fraction, Record
+from onnxsens.plan.records import Count, Fraction, Record, encoded, read_record
 from onnxsens.usercode import without_folder
 
 SCHEMA: Final = "onnxsens.pareto/1"
+REMEDY = "make it again with --pareto"
 
 
 class FrontPoint(Record, frozen=True, kw_only=True):
@@ -55,8 +52,7 @@ def front_of(candidates: Sequence[Candidate], metric: str) -> Front:
 
 def write_front(front: Front, path: Path) -> None:
     """Complete or not at all."""
-    plain = json.dumps(msgspec.to_builtins(front), indent=2, sort_keys=True, allow_nan=False)
-    write_atomically(path, [f"{plain}\n".encode()])
+    write_atomically(path, [encoded(front)])
 
 
 def read_front(path: Path) -> Front:
@@ -65,7 +61,4 @@ def read_front(path: Path) -> Front:
     Raises:
         PlanError: it is no such file.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Front)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise PlanError(f"'{path}' cannot be read: {error}; make it again with --pareto") from error
+    return read_record(path, Front, SCHEMA, "pareto", REMEDY, absent=REMEDY)

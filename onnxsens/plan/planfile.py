@@ -3,26 +3,16 @@
 Holds no times, host names or paths, so that the same run gives the same bytes. Knows records, no engine.
 """
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-import msgspec
-from msgspec import Meta
+from msgspec import field
 
-from onnxsens.errors import PlanError
 from onnxsens.files import write_atomically
+from onnxsens.plan.records import Count, Fraction, Record, Sha256, encoded, invalid, read_record, schema_of
 
 SCHEMA: Final = "onnxsens.plan/1"
-MAX_BYTES = 256 * 2**20
-
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-Count = Annotated[int, Meta(ge=0)]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every part of a plan: immutable, and strict about its fields."""
+REMEDY = "it must be as onnxsens wrote it"
 
 
 class Generator(Record, frozen=True, kw_only=True):
@@ -251,18 +241,15 @@ class Plan(Record, frozen=True, kw_only=True):
     update: str = "none"
     calibration: Count = 0
     changes: Changes | None = None
-    updates: list[Alternative] = []
-    steps: list[Alternative] = []
+    updates: list[Alternative] = field(default_factory=list)
+    steps: list[Alternative] = field(default_factory=list)
     hurts_after: Count | None = None
-    baselines: list[Alternative] = []
+    baselines: list[Alternative] = field(default_factory=list)
 
 
 def encode(plan: Plan) -> bytes:
-    """The file's bytes: sorted keys, two spaces, no NaN, newline at the end."""
-    plain = msgspec.to_builtins(plan)
-    return (json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode(
-        "utf-8", "backslashreplace"
-    )
+    """The file's bytes."""
+    return encoded(plan)
 
 
 def write_plan(plan: Plan, path: Path) -> None:
@@ -277,24 +264,7 @@ def read_plan(path: str | Path) -> Plan:
         PlanError: missing, unreadable, not JSON, another schema, or inconsistent.
     """
     path = Path(path)
-    if path.is_dir():
-        raise PlanError(f"plan '{path}' is a folder; name the plan.json in it")
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise PlanError(f"plan '{path}' is larger than {MAX_BYTES // 2**20} MiB; that is no plan of ours")
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise PlanError(f"plan '{path}' does not exist; check the path") from None
-    except OSError as error:
-        raise PlanError(f"plan '{path}' cannot be read: {error.strerror}; check the path and permissions") from error
-    try:
-        head = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
-        schema = msgspec.json.decode(head["schema"], type=str) if "schema" in head else None
-        if schema != SCHEMA:
-            raise PlanError(f"plan '{path}' has the schema '{schema}', and this onnxsens reads '{SCHEMA}'")
-        plan = msgspec.json.decode(content, type=Plan)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
-        raise PlanError(f"plan '{path}' is not a valid plan: {error}; it must be as onnxsens wrote it") from error
+    plan = read_record(path, Plan, SCHEMA, "plan", REMEDY, absent="check the path")
     refuse_inconsistent(plan, path)
     return plan
 
@@ -313,7 +283,7 @@ def refuse_inconsistent(plan: Plan, path: Path) -> None:
     elif sum(weight.zeros for weight in plan.weights) != plan.totals.zeros:
         reason = "its zeros do not add up"
     if reason:
-        raise PlanError(f"plan '{path}' is not a valid plan: {reason}; it must be as onnxsens wrote it")
+        raise invalid(path, "plan", reason, REMEDY)
 
 
 def size_of(weight: PlannedWeight) -> int:
@@ -325,6 +295,5 @@ def size_of(weight: PlannedWeight) -> int:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of a plan, for readers in other languages; shipped as `docs/plan.schema.json`."""
-    schema = msgspec.json.schema(Plan)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": SCHEMA, **schema}
+    """JSON Schema of a plan; shipped as `docs/plan.schema.json`."""
+    return schema_of(Plan, SCHEMA)
