@@ -143,7 +143,9 @@ class _Carrier:
                     self._masks[piece.parameter][piece.box] |= piece.back(whole)
 
     def update(self, name: str, tensor: MappedTensor | None, stored: AnyArray) -> None:
-        """Take a tensor's values over."""
+        """Take a tensor's values over; those of a weight whose zeros stay behind would be nothing without these."""
+        if name in self._left_out:
+            return
         reason = self._refusal(tensor)
         if not reason and tensor is not None and tensor.confidence not in PROVEN:
             reason = "only its name is known, not what the exporter folded into it; a map by --checkpoint shows that"
@@ -194,8 +196,6 @@ class _Carrier:
         for name, tensors in self._from.items():
             if any(weight.name in self._left_out for weight, _ in tensors):
                 self._masks.pop(name, None)
-        for name, reason in self._left_out.items():
-            self._not_updated.pop(name, reason)
         kept = {tensor.magnitude for name in self._masks for _, tensor in self._from.get(name, []) if tensor.magnitude}
         for name in [name for name in self._weights if name in self._magnitudes and name not in kept]:
             del self._weights[name]

@@ -110,6 +110,7 @@ def test_tensors_that_disagree_on_one_parameter_are_both_left_out(tmp_path: Path
     case.map = msgspec.structs.replace(case.map, tensors=tensors)
     carried = case.carried({"w": halved(own, 1), "v": halved(other, 2)})
     assert {name for name, _ in carried.left_out} == {"w", "v"}
+    assert not case.carried({"w": halved(own, 1), "v": halved(other, 2)}, "reconstruct").weights
     assert "zeroes other elements" in carried.left_out[0][1]
     assert not carried.layers
     agreed = case.carried({"w": halved(own, 1), "v": halved(other, 1)})

@@ -34,7 +34,9 @@ def quantized(name: str, values: np.ndarray) -> Tensor:
     stored = np.round(values / step)
     held = (stored * step).astype(np.float32)
     ends = np.abs(stored) == 127
-    return Tensor(name, values.shape, "Gemm", lambda: held, exact=False, step=lambda: (step, ends))
+    return Tensor(
+        name, values.shape, "Gemm", lambda: held, exact=False, step=lambda: (step, ends), turned=lambda: False
+    )
 
 
 def path(module: str, operator: str = "Gemm") -> tuple[Hint, ...]:
@@ -462,3 +464,60 @@ def test_states_beside_the_weights_get_nothing_where_names_account_for_every_use
     assert (match.confidence, match.parameters) == ("exact", ["fc.weight"])
     (shared,) = matched(values, tensor("t", own, hints=(*path("fc"), *path("other"))))
     assert set(shared.parameters) == set(values)
+
+
+class TestSymmetricParametersUnderFactors:
+    """A symmetric parameter gives the same numbers either way round, whatever it is multiplied by."""
+
+    def square(self) -> np.ndarray:
+        half = random(12, 12)
+        return half + half.T
+
+    @pytest.mark.parametrize("factors", [np.full(12, 0.5), np.linspace(0.5, 2, 12)])
+    def test_it_lies_as_its_name_says_or_is_ambiguous(self, factors: np.ndarray) -> None:
+        own = self.square()
+        stored = (own * factors.astype(np.float32)[:, None]).T
+        (named,) = matched({"fc.weight": own}, tensor("t", stored, "MatMul"))
+        assert (named.confidence, named.pieces[0].order) == ("scaled", [1, 0])
+        (bare,) = matched({"fc/kernel": own}, tensor("t", stored, "MatMul"))
+        assert bare.confidence == "ambiguous"
+
+    def test_a_kernel_of_one_by_one(self) -> None:
+        own = self.square()[..., None, None]
+        norm = {"b.weight": np.ones(12, np.float32), "b.running_var": np.ones(12, np.float32)}
+        stored = own * np.float32(1 / np.sqrt(1 + 1e-5))
+        (match,) = matched({"c.weight": own, **norm}, tensor("t", stored, "Conv"))
+        assert (match.confidence, match.pieces[0].order, match.scale_axis) == ("scaled", [0, 1, 2, 3], 0)
+
+    def test_rounded(self) -> None:
+        own = self.square()
+        (match,) = matched({"fc.weight": own}, quantized("t", own))
+        assert (match.confidence, match.pieces[0].order) == ("scaled", [0, 1])
+
+
+def test_directions_of_a_weight_norm_that_are_the_weight_itself_keep_their_lengths() -> None:
+    directions = random(6, 8)
+    lengths = np.linalg.norm(directions, axis=1, keepdims=True)
+    prefix = "l.parametrizations.weight.original"
+    (match,) = matched({f"{prefix}0": lengths, f"{prefix}1": directions}, tensor("w", directions))
+    assert (match.confidence, match.parameters, match.magnitude) == ("exact", [f"{prefix}1"], f"{prefix}0")
+    (other,) = matched({f"{prefix}0": lengths * 2, f"{prefix}1": directions}, tensor("w", directions))
+    assert other.remade
+
+
+def test_a_half_model_of_merged_weights_is_not_the_base() -> None:
+    base = random(32, 32)
+    merged = (base * (1 + np.float32(0.003) * random(32, 32, seed=1))).astype(np.float16)
+    (match,) = matched({"fc.weight": base}, tensor("fc.weight", merged))
+    assert match.confidence == "guess"
+
+
+def test_norms_are_recognised_in_a_checkpoint_of_half_precision() -> None:
+    kernel, gamma = random(8, 6, 3, 3), np.linspace(0.5, 2, 8, dtype=np.float32)
+    values = {"c.weight": kernel, "bn.weight": gamma, "bn.running_var": np.linspace(1, 2, 8, dtype=np.float32)}
+    scale = gamma / np.sqrt(values["bn.running_var"] + np.float32(1e-5))
+    stored = kernel * scale.reshape(-1, 1, 1, 1)
+    half = {name: value.astype(np.float16) for name, value in values.items()}
+    (match,) = matched(half, tensor("t", stored, "Conv"))
+    assert match.confidence == "scaled"
+    assert match.norm is not None

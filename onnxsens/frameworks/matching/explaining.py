@@ -1,7 +1,7 @@
 """Why a tensor is a parameter times factors: a BatchNorm, a weight norm, rounding; and how well it is."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
@@ -10,8 +10,8 @@ from onnxsens.arrays import Float64Array
 from onnxsens.frameworks.checkpoints import Parameter
 from onnxsens.frameworks.matching.blocks import Option, laid_out
 from onnxsens.frameworks.matching.normalization import CLOSE, COARSE, Explained, Norms, magnitude_of
-from onnxsens.frameworks.matching.scaling import SAME, Scaled
-from onnxsens.frameworks.matching.tensor import UNEXPLAINED, Tensor
+from onnxsens.frameworks.matching.scaling import SAME, Scaled, itemsize_of
+from onnxsens.frameworks.matching.tensor import UNEXPLAINED, Match, Tensor
 
 ALIKE = 0.05  # how far factors may be from 1 where a tensor is a rounded parameter
 HALF = 0.505  # of a step: what rounding moves a number by
@@ -45,9 +45,11 @@ class Explanation:
 
 def explained(tensor: Tensor, scaled: Scaled, norms: Norms, parameters: Sequence[Parameter]) -> Explanation:
     """What in the checkpoint gives these factors, and how well they give the tensor."""
-    narrow = not tensor.exact or tensor.values().dtype.itemsize < 4
+    narrow = not tensor.exact or min(tensor.values().dtype.itemsize, itemsize_of(scaled.source)) < 4
     norm = norms.explaining(scaled.scale, COARSE if narrow else CLOSE)
-    magnitude = "" if norm else magnitude_in(tensor, scaled, parameters)
+    magnitude = (
+        "" if norm else lengths_in(tensor, scaled.axis, scaled.scale, magnitude_of(scaled.source.name), parameters)
+    )
     live = scaled.scale[scaled.scale != 0]
     alike = bool(np.abs(live - 1).max() < ALIKE)
     fit, proven = scaled.off, True
@@ -83,12 +85,15 @@ def moved(tensor: Tensor, scaled: Scaled, factors: Float64Array) -> float:
     return float(np.max(steps, where=~clipped, initial=0.0))
 
 
-def magnitude_in(tensor: Tensor, scaled: Scaled, parameters: Iterable[Parameter]) -> str:
-    """The parameter that holds the lengths of the tensor's slices, or of all of it; empty where there is none."""
-    slices = np.moveaxis(tensor.values(), scaled.axis, 0).reshape(tensor.shape[scaled.axis], -1).astype(np.float64)
+def lengths_in(tensor: Tensor, axis: int, scale: Float64Array, sibling: str, parameters: Iterable[Parameter]) -> str:
+    """The parameter that holds the lengths of the tensor's slices, or of all of it; empty where there is none.
+
+    Args:
+        sibling: what a weight norm would call it.
+    """
+    slices = np.moveaxis(tensor.values(), axis, 0).reshape(tensor.shape[axis], -1).astype(np.float64)
     lengths = np.sqrt(np.square(slices).sum(axis=1))
-    sibling = magnitude_of(scaled.source.name)
-    uniform = bool(np.ptp(scaled.scale[scaled.scale != 0]) <= CLOSE * np.abs(scaled.scale).max())
+    uniform = bool(np.ptp(scale[scale != 0]) <= CLOSE * np.abs(scale).max())
     found = []
     for parameter in parameters:
         whole = parameter.size == 1 and uniform and parameter.name == sibling
@@ -107,3 +112,16 @@ def magnitude_in(tensor: Tensor, scaled: Scaled, parameters: Iterable[Parameter]
 def as_option(tensor: Tensor, scaled: Scaled) -> Option:
     """The parameter in the tensor's place."""
     return Option((laid_out(scaled.source, (scaled.order, ()), tensor.shape),), scaled.source)
+
+
+def with_lengths(match: Match, parameters: Mapping[str, Parameter]) -> Match:
+    """A tensor that is the directions of a weight norm, since their lengths are the norm's: these belong to it."""
+    sibling = magnitude_of(match.pieces[0].parameter)
+    if sibling not in parameters or len(match.pieces) != 1:
+        return match
+    tensor = match.tensor
+    for axis, length in enumerate(tensor.shape):
+        if lengths_in(tensor, axis, np.ones(length), sibling, [parameters[sibling]]):
+            evidence = (*match.evidence, f"the lengths of its slices are '{sibling}'")
+            return replace(match, scale_axis=axis, scale=np.ones(length), magnitude=sibling, evidence=evidence)
+    return replace(match, remade=True)

@@ -5,7 +5,6 @@ that hold the same numbers; where they cannot, the tensor is ambiguous. Names al
 checkpoint, or where numbers cannot contradict them; else they are a guess.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -14,26 +13,24 @@ import numpy as np
 
 from onnxsens.arrays import AnyArray
 from onnxsens.frameworks.checkpoints import Checkpoint, Parameter
-from onnxsens.frameworks.matching.alignment import Alignment
-from onnxsens.frameworks.matching.blocks import Found, Option, joined_match, laid_out, part_matches, whole_matches
+from onnxsens.frameworks.matching.blocks import Found, joined_match, laid_out, part_matches, whole_matches
 from onnxsens.frameworks.matching.claims import Claims, doubly_used, listed, pointed_to, taken_in, ways_of
-from onnxsens.frameworks.matching.conventions import is_matrix, operand, stated
-from onnxsens.frameworks.matching.explaining import Explanation, as_option, explained
+from onnxsens.frameworks.matching.conventions import operand, stated
+from onnxsens.frameworks.matching.explaining import Explanation, as_option, explained, with_lengths
 from onnxsens.frameworks.matching.gates import PYTORCH, Layout, gate_match
 from onnxsens.frameworks.matching.guessing import guesses
+from onnxsens.frameworks.matching.layouts import Layouts
 from onnxsens.frameworks.matching.naming import clearest, strength
 from onnxsens.frameworks.matching.normalization import Norms, leaf
 from onnxsens.frameworks.matching.prints import Print, print_of
-from onnxsens.frameworks.matching.scaling import CLEARLY, FREEDOM, Scaled, Shapes, scaled_matches
+from onnxsens.frameworks.matching.scaling import CLEARLY, FREEDOM, NEAREST, Scaled, Shapes, scaled_matches
 from onnxsens.frameworks.matching.source import Library, Source
 from onnxsens.frameworks.matching.tensor import UNEXPLAINED, Match, Tensor
 from onnxsens.frameworks.matching.vectors import VectorBlocks
 from onnxsens.frameworks.pieces import Piece, assembled
 
 FLIPPING = ("Conv", "ConvTranspose")
-NEAREST = 1e-12  # below that distance nothing is nearer than another
 REMADE = ("weight_orig", "weight_v", "original", "original1")  # under a spectral norm or the like
-MATRIX_LEAVES = ("weight", "in_proj_weight")  # parameters of two axes that are `[out, in]` where nothing else says
 
 
 class Matcher:
@@ -52,7 +49,7 @@ class Matcher:
         self._prints: dict[str, Print] = {}
         self._gates: dict[str, Layout] = {}
         self._beside: Mapping[str, str] = {}
-        self._votes: Counter[tuple[str, int, object]] = Counter()
+        self._layouts = Layouts(self._known, named)
 
     def match(self, tensors: Iterable[Tensor]) -> list[Match]:
         """One match a tensor, in their order."""
@@ -70,7 +67,7 @@ class Matcher:
                 for scaled in factors[tensor.name][:1]:
                     claims.add(tensor.name, (piece for way in ways_of(as_option(tensor, scaled)) for piece in way))
                 continue
-            self._vote(whole)
+            self._layouts.vote(whole)
             options = (option for part in whole.parts for option in part)
             claims.add(tensor.name, (piece for option in options for way in ways_of(option) for piece in way))
         for tensor in tensors:
@@ -83,7 +80,7 @@ class Matcher:
         taken = {name for match in found.values() for name in match.parameters}
         left = [match.tensor for match in found.values() if match.confidence == "missed" and match.tensor.operator]
         free = [parameter for parameter in self._parameters if parameter.name not in taken]
-        for guess in guesses(left, free, tensors, self._parameters, self._votes):
+        for guess in guesses(left, free, tensors, self._parameters, self._layouts.votes):
             found[guess.tensor.name] = guess
         return [found[tensor.name] for tensor in tensors]
 
@@ -137,12 +134,6 @@ class Matcher:
             joined = self._blocks[values.dtype].match(values)
         return joined
 
-    def _vote(self, found: Found) -> None:
-        """What is certain tells how the exporter lays out parameters of that kind."""
-        if len(found.parts) == 1 and len(found.parts[0]) == 1 and len(found.parts[0][0].ways) == 1:
-            piece = found.parts[0][0].pieces[0]
-            self._votes[leaf(piece.parameter), len(piece.shape), tuple(piece.order)] += 1
-
     def _chosen(self, tensor: Tensor, found: Found, claims: Claims) -> Match:
         """Of all that have the same numbers, those that names point to; all, where no other tensor has them."""
         evidence, unclear = ["the same numbers"], found.doubt
@@ -152,7 +143,7 @@ class Matcher:
             for option in part:
                 each = option
                 if len(option.ways) > 1:
-                    way, why = self._way(tensor, option)
+                    way, why = self._layouts.way(tensor, option)
                     each = replace(option, pieces=(laid_out(option.source, way, tensor.shape),))
                     evidence += [why] if why and why not in evidence else []
                     unclear = unclear if why else "it is symmetric, and nothing says whether it is transposed"
@@ -177,7 +168,7 @@ class Matcher:
             return self._said_and_true(tensor) or Match(
                 tensor, "ambiguous", pieces, copies, evidence=(*evidence, unclear)
             )
-        return Match(tensor, "exact", pieces, copies, evidence=tuple(evidence))
+        return with_lengths(Match(tensor, "exact", pieces, copies, evidence=tuple(evidence)), self._by_name)
 
     def _said_and_true(self, tensor: Tensor) -> Match | None:
         """What the file says of a tensor, where the numbers agree: which of several ways to make it is meant."""
@@ -207,25 +198,6 @@ class Matcher:
         names = [(pieces[0].parameter, *self._by_name[pieces[0].parameter].aliases) for pieces in made]
         return [max((self._strength(tensor, one) for one in each), key=lambda pair: pair[0]) for each in names]
 
-    def _way(self, tensor: Tensor, option: Option) -> tuple[Alignment, str]:
-        """One of several orders that give the same numbers: as other tensors of the kind are laid out."""
-        source = option.source
-        axes = len(source.shape)
-        counts = [self._votes[leaf(source.name), axes, tuple(order)] for order, _ in option.ways]
-        best = int(np.argmax(counts))
-        if counts[best] and counts.count(counts[best]) == 1:
-            return option.ways[best], "laid out as the others of its kind"
-        for statement in stated(tensor, self._known, self._named):
-            piece = statement.pieces[0]
-            ways = [way for way in option.ways if way[0] == tuple(piece.order)]
-            if len(statement.pieces) == 1 and ways:
-                return ways[0], statement.evidence
-        if axes == 2 and leaf(source.name) in MATRIX_LEAVES:
-            ways = [way for way in option.ways if is_matrix(tensor, way[0])]
-            if len(ways) == 1:
-                return ways[0], "weights of this name are [out, in]"
-        return option.ways[0], ""
-
     # By factors
 
     def _by_factor(self, tensor: Tensor) -> list[Scaled]:
@@ -239,14 +211,14 @@ class Matcher:
 
     def _scaled(self, tensor: Tensor, found: list[Scaled], claims: Claims) -> Match | None:
         """The parameter that explains the tensor best, if it explains it better than chance would."""
-        best: dict[str, Explanation] = {}
+        by_source: dict[str, list[Explanation]] = {}
         for scaled in found:
             each = explained(tensor, scaled, self._norms, self._parameters)
             if (each.norm or scaled.freedom >= FREEDOM) and each.fit < inf:
-                name = scaled.source.name
-                best[name] = min(best.get(name, each), each, key=lambda one: (not one.proven, one.rank))
-        if not best:
+                by_source.setdefault(scaled.source.name, []).append(each)
+        if not by_source:
             return None
+        best = {name: min(every, key=lambda one: (not one.proven, one.rank)) for name, every in by_source.items()}
         first = min(best.values(), key=lambda each: (not each.proven, each.fit))
         near = [
             each
@@ -265,11 +237,13 @@ class Matcher:
             if pointed is None:
                 names = listed([each.scaled.source.name for each in near])
                 unclear = f"several parameters are a multiple of it: {names}"
+        chosen, why_so, symmetric = self._layouts.laid(tensor, chosen, by_source[chosen.scaled.source.name])
+        unclear = unclear or symmetric
         made = ways_of(as_option(tensor, chosen.scaled))
         contested = len(made) > 1 and any(claims.contested(tensor.name, piece) for way in made for piece in way)
         kept, why, reason = pointed_to(made, self._ranked(tensor, made), must=contested, users=len(tensor.hints))
         unclear = unclear or reason
-        evidence = [*chosen.evidence, why] if why else [*chosen.evidence]
+        evidence = [*chosen.evidence, *(text for text in (why_so, why) if text)]
         remade = UNEXPLAINED in evidence and leaf(kept[0][0].parameter) in REMADE
         if remade:
             evidence.append("its module makes the weight of it anew, and zeros would change the factors")

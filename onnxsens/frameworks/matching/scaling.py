@@ -19,10 +19,12 @@ Axes = tuple[int, ...]
 
 # How far a cosine may be from 1: where both hold float32, where one was rounded to 16 bits, where one is quantized.
 SAME = 1e-10
-HALVED = 1e-5
-QUANTIZED = 2e-3
+HALF = 1e-6  # float16
+BRAIN = 1e-5  # bfloat16
+QUANTIZED = 0.05  # where half a step is the proof
 FREEDOM = 16  # elements less factors: with fewer, a factor a slice explains anything
 CLEARLY = 4.0  # by how much the best has to be nearer to 1 than the next one
+NEAREST = 1e-12  # below that distance nothing is nearer than another
 MERGED_RANK = 4  # of sources of which two axes together may be one of the tensor: depthwise kernels
 
 
@@ -73,16 +75,23 @@ def ratios(values: AnyArray, axes: Axes) -> Float64Array:
     return np.asarray(found.transpose([kept.index(axis) for axis in axes]).reshape(-1))
 
 
-def limit_for(source: Source, *, exact: bool, itemsize: int) -> float:
+def limit_for(source: Source, dtype: np.dtype, *, exact: bool) -> float:
     """How far cosines may be from 1.
 
     Args:
+        dtype: of the tensor.
         exact: whether the tensor's numbers are as they were stored; quantized ones are not.
-        itemsize: bytes of the tensor's elements.
     """
     if not exact:
         return QUANTIZED
-    return HALVED if min(itemsize, np.dtype(source.parameter.dtype).itemsize) < 4 else SAME
+    if "bfloat16" in (source.parameter.dtype, dtype.name):
+        return BRAIN
+    return HALF if min(dtype.itemsize, itemsize_of(source)) < 4 else SAME
+
+
+def itemsize_of(source: Source) -> int:
+    """Bytes of an element in the checkpoint."""
+    return np.dtype(source.parameter.dtype).itemsize
 
 
 def scaled_matches(values: AnyArray, sources: Iterable[Source], shapes: Shapes, *, exact: bool) -> list[Scaled]:
@@ -97,8 +106,8 @@ def scaled_matches(values: AnyArray, sources: Iterable[Source], shapes: Shapes, 
     for source in sources:
         if source.print.constant:
             continue
-        limit = limit_for(source, exact=exact, itemsize=values.dtype.itemsize)
-        near = 1e-4 if limit == SAME else 0.05
+        limit = limit_for(source, values.dtype, exact=exact)
+        near = 1e-4 if limit == SAME else 0.05 if exact else 0.3
         for axis, axes in pairs(own, source, shapes, near):
             found += compared(values, source, axis, axes, limit)
     return sorted(found, key=lambda scaled: scaled.off)
