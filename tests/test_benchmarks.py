@@ -192,7 +192,7 @@ def test_a_wide_layer_says_what_it_took(capsys: pytest.CaptureFixture[str]) -> N
 def test_mapping_finds_its_own_checkpoint_and_refuses_the_other(capfd: pytest.CaptureFixture[str]) -> None:
     mapping.main(["--blocks", "2", "--width", "32"])
     said = capfd.readouterr()
-    assert said.err.count("100.0% of the elements of 12 weights") == 2
+    assert said.err.count("100.0 % of the elements of 12 weights") == 2
     assert "is not the checkpoint of" in said.err
     assert said.out.count("exit 0") == 2
     assert said.out.count("exit 3") == 1

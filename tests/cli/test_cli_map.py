@@ -300,7 +300,7 @@ class TestExport:
         for more, text in (
             (("--model", lstm), "the plan is for another model"),
             (("--model", MODEL, "--map", other), "the map is of another model"),
-            (("--model", MODEL, "--map", run / "plan.json"), "is not a valid map"),
+            (("--model", MODEL, "--map", run / "plan.json"), "has the schema 'onnxsens.plan/1'"),
             (("--model", MODEL, "--map", tmp_path / "none.json"), "does not exist"),
             (("--model", MODEL, "--packed", "--mode", "ratio"), "--packed is about masks"),
         ):
