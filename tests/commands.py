@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from onnxsens.scan.tables import HISTORY, RUN
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -38,5 +40,17 @@ def with_routes_of(finished: Path, folder: Path) -> None:
     database = sqlite3.connect(folder / "scan.db")
     for table in ("point", "joint", "effect", "prediction", "unpredicted", "artefact"):
         database.execute(f"DELETE FROM {table}")
+    database.commit()
+    database.close()
+
+
+def rewrite_run(folder: Path, **columns: str) -> None:
+    """Let a run's store say something else of what it was made from, as soundly as if it had been written so."""
+    database = sqlite3.connect(folder / "scan.db")
+    for table in (RUN, HISTORY):
+        for number, *row in database.execute(f"SELECT rowid, * FROM {table.name}").fetchall():
+            values = dict(zip(table.names, row[:-1], strict=True)) | columns
+            database.execute(f"DELETE FROM {table.name} WHERE rowid = ?", (number,))
+            database.execute(table.insertion, table.sealed(tuple(values.values())))
     database.commit()
     database.close()

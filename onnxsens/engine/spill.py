@@ -5,7 +5,6 @@ The file has no name, so nothing is left of it whatever ends us.
 
 import os
 import shutil
-import tempfile
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from onnxsens.arrays import AnyArray
-from onnxsens.files import storage_errors
+from onnxsens.files import storage_errors, unnamed_file
 
 PROBE_BYTES = 2**24
 DISK_SHARE = 2  # of what is free, one part in so many
@@ -89,7 +88,7 @@ class Spill:
         if self._file is None:
             with storage_errors(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by `close`
+            self._file = unnamed_file(self._folder)
         return self._file
 
 

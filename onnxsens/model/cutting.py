@@ -15,6 +15,7 @@ from pathlib import Path
 import onnx
 
 from onnxsens.arrays import TensorSpec
+from onnxsens.files import write_scratch
 from onnxsens.model.normal import graphs, reads
 from onnxsens.model.operators import standard
 
@@ -57,7 +58,7 @@ class CutModel:
 
     def write(self, path: Path) -> None:
         """Put it into a file; its external data is wherever the whole model's is."""
-        path.write_bytes(self.proto.SerializeToString())
+        write_scratch(path, [self.proto.SerializeToString()])
 
 
 class Wiring:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from onnxsens.files import storage_errors
+from onnxsens.files import write_scratch
 from onnxsens.model.input_rows import Port
 from onnxsens.model.lifting import names_in
 from onnxsens.model.naming import drop_idle_nodes
@@ -58,8 +58,7 @@ def write_exposing_copy(
     if shapes and not any(entry.domain in {"", "ai.onnx"} for entry in proto.opset_import):
         proto.opset_import.append(onnx.helper.make_opsetid("", 13))
     drop_idle_nodes(graph)
-    with storage_errors(path.parent):
-        path.write_bytes(serialized(proto))
+    write_scratch(path, [serialized(proto)])
     folder = copy.data_folder if copy.data_folder is not None else copy.path.parent
     return ExposingCopy(replace(copy, path=path, data_folder=folder), names, outputs)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import onnx
 
+from onnxsens.files import write_scratch
 from onnxsens.model.lifting import refill
 from onnxsens.model.load import Model
 from onnxsens.model.normal import free_names, graphs
@@ -32,7 +33,7 @@ def write_named_copy(
     drop_idle_nodes(proto.graph)
     for number, node in enumerate(node for graph in graphs(proto.graph) for node in graph.node):
         node.name = tokens.get(node.name, f"node {number}")
-    copy.path.write_bytes(serialized(proto))
+    write_scratch(copy.path, [serialized(proto)])
     return copy, tokens
 
 

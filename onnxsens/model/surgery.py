@@ -3,6 +3,7 @@
 Node and tensor names, metadata, opset imports, IR version and every byte of the other tensors stay as they are.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -65,12 +66,23 @@ def write_model(model: Model, replacements: Mapping[str, AnyArray], path: Path) 
         offset += padded(stored_size(tensor))
     is_new = not data.exists()
     write_atomically(data, contents(model, moved))
+    before = which(path)
     try:
         write_atomically(path, rewritten(model.files.own.map(), edits))
     except BaseException:
-        if is_new:
-            data.unlink(missing_ok=True)
+        if is_new and which(path) == before:  # else the model is there, and only not known to be on disk
+            with contextlib.suppress(OSError):
+                data.unlink()
         raise
+
+
+def which(path: Path) -> tuple[int, int] | None:
+    """The file that has this name, told apart from one that takes its place."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ a body, which then takes it from outside.
 """
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
-from onnxsens.files import storage_errors
+from onnxsens.files import write_scratch
 from onnxsens.model.lifting import lift, settle_inputs
 from onnxsens.model.load import Model
 from onnxsens.model.normal import graphs
@@ -81,8 +81,7 @@ def write_working_copy(
         folder, inline = None, frozenset()
         write_data(model, tensors, names, directory)
     path = directory / "model.onnx"
-    with storage_errors(directory):
-        path.write_bytes(serialized(proto))
+    write_scratch(path, [serialized(proto)])
     return WorkingCopy(path, folder, names, inline)
 
 
@@ -93,19 +92,25 @@ def write_data(
     directory: Path,
 ) -> None:
     """Put weights and all large tensors into one data file beside the copy."""
+    write_scratch(directory / WORKING_DATA, pointed_to(model, tensors, names))
+
+
+def pointed_to(
+    model: Model, tensors: Iterable[tuple[Stored, onnx.TensorProto]], names: Mapping[str, str]
+) -> Iterator[bytes | memoryview]:
+    """The data of those tensors one by one, each of which is made to point to where it comes to lie."""
     offset = 0
-    with storage_errors(directory), (directory / WORKING_DATA).open("wb") as file:
-        for stored, tensor in tensors:
-            outside = tensor.data_location == onnx.TensorProto.EXTERNAL or stored.indices is not None
-            if not outside and stored.name not in names:
-                continue
-            content = raw_data(model.array(stored.name))
-            densify(tensor, stored)
-            point_to(tensor, WORKING_DATA, offset, len(content))
-            padding = b"\0" * (-len(content) % ALIGNMENT)
-            offset += len(content) + len(padding)
-            file.write(content)
-            file.write(padding)
+    for stored, tensor in tensors:
+        outside = tensor.data_location == onnx.TensorProto.EXTERNAL or stored.indices is not None
+        if not outside and stored.name not in names:
+            continue
+        content = raw_data(model.array(stored.name))
+        densify(tensor, stored)
+        point_to(tensor, WORKING_DATA, offset, len(content))
+        padding = b"\0" * (-len(content) % ALIGNMENT)
+        offset += len(content) + len(padding)
+        yield content
+        yield padding
 
 
 def bring_inside(model: Model, nodes: Iterable[onnx.NodeProto]) -> None:

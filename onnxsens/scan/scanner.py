@@ -71,6 +71,7 @@ class Scanner:
             if each == self.technique_of(inventory.weight(key[0])).name
         }
         self._effects = store.effects()
+        self._not_measured: dict[str, str] = {}
         # What this conversation has seen: how many samples of which zeros. A curve is made of it alone, so that a
         # resumed run, with the store full of points that it has not come to yet, takes the same decisions as an
         # uninterrupted one.
@@ -174,7 +175,8 @@ class Scanner:
 
     def failures(self) -> dict[str, str]:
         """Weights with a point that could not be measured, and why."""
-        return {point.weight: next(iter(point.failures.values())) for point in self.points() if point.failures}
+        points = {point.weight: next(iter(point.failures.values())) for point in self.points() if point.failures}
+        return self._not_measured | points
 
     def joint(
         self,
@@ -217,7 +219,7 @@ class Scanner:
         if weight not in self._effects:
             return False
         seen, samples = self._effects[weight]
-        return seen == "effective" or samples >= self.samples
+        return seen in ("effective", "not measured") or samples >= self.samples
 
     def _converse(
         self, weight: Weight, search: Search, accepts: Acceptance | None, metric: str, most: int | None
@@ -290,7 +292,10 @@ class Scanner:
         name = done.job.key
         if done.effect is not None:
             assert done.job.canary is not None
-            self._store.put_effect(name, done.effect, done.job.canary)
+            if done.effect == "not measured":
+                self._not_measured[name] = str(done.value)  # not stored: the next process gets another chance
+            else:
+                self._store.put_effect(name, done.effect, done.job.canary)
             self._effects[name] = done.effect, done.job.canary
             self.observer.evaluated(name, done.seconds)
         if done.answer is not None:

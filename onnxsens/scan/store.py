@@ -1,12 +1,12 @@
 """`scan.db`: one row a measured block of samples, written as it is made, so that nothing measured is measured again.
 
-SQLite, write-ahead log, every commit on disk before it counts. Knows records and numbers, no engine.
+SQLite, every commit on disk before it counts, every row with a checksum. Knows records and numbers, no engine.
 """
 
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -15,50 +15,17 @@ from typing import Any
 import numpy as np
 
 from onnxsens.engine.questions import DENSE, Answer, Change, Effect, Measurement, Route, SplitName
-from onnxsens.errors import InputError, RunMismatchError, StorageError
-from onnxsens.scan.identity import describe_difference
+from onnxsens.errors import RunMismatchError, StorageError
+from onnxsens.scan.identity import advice, describe, differing, refuse_unacceptable, unrecorded
 from onnxsens.scan.ledger import Block
 from onnxsens.scan.lock import FolderLock
+from onnxsens.scan.opening import in_transaction, open_database
 from onnxsens.scan.prediction import PredictedCurve
+from onnxsens.scan.tables import FILE, HISTORY, RUN, SCHEMA_VERSION, TABLES
+from onnxsens.strict_json import read_json
 
-FILE = "scan.db"
-SCHEMA_VERSION = 4
+__all__ = ["FILE", "Store"]
 
-SCHEMA = """
-CREATE TABLE run (
-    schema_version INTEGER NOT NULL, made_by TEXT NOT NULL, identity TEXT NOT NULL, settings TEXT NOT NULL
-);
-CREATE TABLE metric (name TEXT PRIMARY KEY, source_sha256 TEXT NOT NULL);
-CREATE TABLE effect (weight TEXT PRIMARY KEY, effect TEXT NOT NULL, samples INTEGER NOT NULL);
-CREATE TABLE route (
-    weight TEXT PRIMARY KEY, engine TEXT NOT NULL, way TEXT NOT NULL, exact INTEGER NOT NULL, why TEXT NOT NULL
-);
-CREATE TABLE lanes (batches INTEGER NOT NULL);
-CREATE TABLE prediction (
-    weight TEXT NOT NULL, technique TEXT NOT NULL, zeros INTEGER NOT NULL, size INTEGER NOT NULL,
-    relative_error REAL NOT NULL, PRIMARY KEY (weight, technique, zeros)
-);
-CREATE TABLE unpredicted (
-    weight TEXT NOT NULL, technique TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (weight, technique)
-);
-CREATE TABLE artefact (name TEXT PRIMARY KEY, sha256 TEXT NOT NULL);
-CREATE TABLE point (
-    base TEXT NOT NULL, weight TEXT NOT NULL, technique TEXT NOT NULL, zeros INTEGER NOT NULL, metric TEXT NOT NULL,
-    level_asked REAL NOT NULL, level_achieved REAL NOT NULL, size INTEGER NOT NULL,
-    start INTEGER NOT NULL, samples INTEGER NOT NULL,
-    mean_drop REAL, standard_error REAL, total REAL, squares REAL, dense REAL, pruned REAL,
-    extendable INTEGER NOT NULL, binary INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL, failure TEXT,
-    PRIMARY KEY (base, weight, technique, zeros, metric, start)
-);
-CREATE TABLE joint (
-    variant TEXT NOT NULL, split TEXT NOT NULL, metric TEXT NOT NULL,
-    start INTEGER NOT NULL, samples INTEGER NOT NULL,
-    mean_drop REAL, standard_error REAL, total REAL, squares REAL, dense REAL, pruned REAL,
-    extendable INTEGER NOT NULL, binary INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL, failure TEXT,
-    drops BLOB,
-    PRIMARY KEY (variant, split, metric, start)
-);
-"""
 MEASURED = "samples, total, squares, dense, pruned, extendable, binary"
 
 
@@ -70,22 +37,33 @@ class Store:
         identity: what a run is made from, field by field; another value of any field is refused.
         settings: what was asked for, for people and for `plan`; not compared.
         made_by: program and version.
+        say: told what was damaged and mended, and what else is not as usual.
+        accept: soft fields of the identity that may have other values than the folder's run.
 
     Raises:
+        UsageError: a field that cannot be accepted.
         RunMismatchError: the folder holds a run made from something else.
         StoreInUseError: another process works in it.
         StorageError: it cannot be read or written.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, str], settings: Mapping[str, object], made_by: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, str],
+        settings: Mapping[str, object],
+        made_by: str,
+        *,
+        say: Callable[[str], None] = lambda text: None,
+        accept: Collection[str] = (),
+    ) -> None:
+        refuse_unacceptable(accept)
         self.path = folder / FILE
         self._lock = FolderLock(folder)
         try:
             with self._errors():
-                self._db = sqlite3.connect(self.path, isolation_level=None)
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._open(identity, settings, made_by)
+                self._db = open_database(self.path, say)
+                self._identify(identity, settings, made_by, say, accept)
         except BaseException:
             self.close()
             raise
@@ -114,8 +92,7 @@ class Store:
                 raise RunMismatchError(
                     f"metric '{name}' has changed since this run began; use another folder, or undo the change"
                 )
-        with self._errors():
-            self._db.executemany("INSERT OR IGNORE INTO metric VALUES (?, ?)", digests.items())
+        self._insert("metric", [(name, digest) for name, digest in digests.items() if name not in known])
 
     def put_point(self, change: Change, zeros: int, size: int, start: int, answer: Answer) -> None:
         """Keep every metric of a block of a point, whose first sample is `start`, in one transaction."""
@@ -221,56 +198,66 @@ class Store:
         """Keep what was written."""
         self._insert("artefact", [(name, sha256)])
 
-    def _open(self, identity: Mapping[str, str], settings: Mapping[str, object], made_by: str) -> None:
-        tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if "run" not in tables:
-            if tables:
-                raise InputError(f"'{self.path}' is no run store of ours; choose another folder")
-            with self._transaction():
-                for statement in SCHEMA.split(";"):
-                    self._db.execute(statement)
-                self._db.execute(
-                    "INSERT INTO run VALUES (?, ?, ?, ?)",
-                    (SCHEMA_VERSION, made_by, json.dumps(identity), json.dumps(settings)),
-                )
-            return
-        version, stored = self._rows("SELECT schema_version, identity FROM run")[0]
-        if version != SCHEMA_VERSION:
-            raise RunMismatchError(
-                f"'{self.path}' has schema {version}, and this onnxsens reads {SCHEMA_VERSION}; use another folder"
-            )
-        difference = describe_difference(json.loads(stored), identity)
-        if difference:
-            raise RunMismatchError(f"'{self.path.parent}' holds a run made with {difference}; use another folder")
+    def accepted(self) -> list[str]:
+        """Changes of the identity that were accepted, each with both values; oldest first."""
+        return [text for (text,) in self._rows("SELECT accepted FROM history WHERE accepted <> '' ORDER BY number")]
 
-    def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+    def _identify(
+        self,
+        identity: Mapping[str, str],
+        settings: Mapping[str, object],
+        made_by: str,
+        say: Callable[[str], None],
+        accept: Collection[str],
+    ) -> None:
+        """Write down what the run is made from, or compare it with what is written."""
+        rows = self._rows("SELECT identity, settings FROM run")
+        if not rows:
+            self._write_identity(made_by, identity, json.dumps(settings), "")
+            return
+        stored = read_json(rows[0][0])
+        silent = unrecorded(stored, identity)
+        changed = differing(stored, identity)
+        refused = [field for field in changed if field not in silent and field not in accept]
+        if refused:
+            raise RunMismatchError(
+                f"'{self.path.parent}' holds a run made with {describe(refused, stored, identity)}; {advice(refused)}"
+            )
+        if changed:
+            accepted = describe(changed, stored, identity)
+            say(f"'{self.path.parent}' goes on with a run made with {accepted}")
+            self._write_identity(made_by, identity, rows[0][1], accepted)
+
+    def _write_identity(self, made_by: str, identity: Mapping[str, str], settings: str, accepted: str) -> None:
+        """In one transaction with a row of the history, which has a second copy of it."""
+        text = json.dumps(identity)
+        [(last,)] = self._rows("SELECT coalesce(max(number), 0) FROM history")
+
+        def write() -> None:
+            self._db.execute("DELETE FROM run")
+            self._db.execute(RUN.insertion, RUN.sealed((SCHEMA_VERSION, made_by, text, settings)))
+            self._db.execute(HISTORY.insertion, HISTORY.sealed((last + 1, made_by, text, settings, accepted)))
+
+        with self._errors():
+            in_transaction(self._db, write)
+
+    def _insert(self, name: str, rows: Sequence[tuple[object, ...]]) -> None:
         if not rows:
             return
-        with self._errors(), self._transaction():
-            marks = ", ".join("?" * len(rows[0]))
-            self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+        table = TABLES[name]
+        sealed = [table.sealed(row) for row in rows]
+        with self._errors():
+            in_transaction(self._db, lambda: self._db.executemany(table.insertion, sealed))
 
     def _rows(self, query: str, parameters: tuple[object, ...] = ()) -> list[Any]:
         with self._errors():
             return self._db.execute(query, parameters).fetchall()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-                raise InputError(f"'{self.path}' is no run store of ours: {error}; choose another folder") from error
+        except sqlite3.Error as error:
             raise StorageError(
                 f"'{self.path}' cannot be used: {error}; what was measured before is kept, "
                 "make room or choose another folder and run the same command again"

@@ -70,6 +70,108 @@ class TestTopDown:
         assert len(asked) <= most == TopDown(step, resolution).most
 
 
+class TestTopDownFromAStart:
+    """Strides of the resolution that double up to the step; by hand, with 0.01 and 0.05."""
+
+    @pytest.mark.parametrize(
+        ("start", "edge", "asked", "picked"),
+        [
+            (0.62, 0.65, [0.62, 0.64, 0.68, 0.66, 0.65], 0.65),
+            (0.62, 0.55, [0.62, 0.6, 0.56, 0.51, 0.535, 0.5475, 0.55375], 0.5475),
+            (0.62, 1.0, [0.62, 0.64, 0.68, 0.73, 0.78, 0.83, 0.88, 0.93, 0.98, 1.0], 1.0),
+            (0.98, 0.995, [0.98, 1.0, 0.99], 0.99),
+            (0.1, -1.0, [0.1, 0.08, 0.04, 0.02, 0.01], 0.0),
+            (0.06, 0.015, [0.06, 0.04, 0.02, 0.01], 0.01),
+            (0.03, 0.01, [0.03, 0.01, 0.02], 0.01),
+            (0.0, -1.0, [0.01], 0.0),
+            (0.0, 0.01, [0.01, 0.03, 0.02], 0.01),
+            (1.0, 1.0, [1.0], 1.0),
+            (0.6249, 0.62, [0.62, 0.64, 0.63], 0.62),
+        ],
+    )
+    def test_it_strides_out_until_the_answer_lies_between_two_levels(
+        self, start: float, edge: float, asked: list[float], picked: float
+    ) -> None:
+        pick, found = drive(TopDown().starting_at(start), cliff(edge), tolerance(0.0))
+        assert (found, pick.level) == (asked, picked)
+
+    def test_a_stride_is_never_longer_than_the_step(self) -> None:
+        pick, asked = drive(TopDown(0.02, 0.05, 0.5), cliff(0.56), tolerance(0.0))
+        assert (asked, pick.level) == ([0.5, 0.52, 0.54, 0.56, 0.58], 0.56)
+        pick, asked = drive(TopDown(0.02, 0.05, 0.5), cliff(0.46), tolerance(0.0))
+        assert (asked, pick.level) == ([0.5, 0.48, 0.46], 0.46)
+
+    def test_the_first_level_is_a_multiple_of_the_stride_in_0_1(self) -> None:
+        assert drive(TopDown(0.35, 0.4, 0.99), flat, tolerance(0.0))[1] == [1.0]
+        assert drive(TopDown(0.35, 0.4, 0.01), hopeless, tolerance(0.0))[1] == [0.35]
+
+    def test_the_pick_says_what_was_found(self) -> None:
+        assert drive(TopDown(start=0.62), cliff(0.65), tolerance(0.0))[0].why == "accepted, while 0.66 is not"
+        assert drive(TopDown(start=0.62), flat, tolerance(0.0))[0].why == "the whole weight can go"
+        assert drive(TopDown(start=0.62), hopeless, tolerance(0.0))[0].why == "no level was accepted"
+
+    def test_it_is_the_same_search_but_for_the_start_which_is_a_level(self) -> None:
+        search = TopDown(0.1, 0.02)
+        assert search.starting_at(0.4) == TopDown(0.1, 0.02, 0.4)
+        assert [search.starting_at(level).start for level in (-0.1, 0.0, 1.0, 1.1)] == [0.0, 0.0, 1.0, 1.0]
+
+    @given(st.floats(0, 1), st.floats(0, 1))
+    def test_the_pick_is_within_the_resolution_below_any_cliff(self, start: float, at: float) -> None:
+        search = TopDown(start=start)
+        pick, asked = drive(search, cliff(at), tolerance(0.0))
+        assert at - 0.01 - 1e-9 <= pick.level <= at + 1e-9
+        assert len(asked) == len(set(asked)) <= search.most
+
+
+class TestSweetSpotterFromAStart:
+    ROUND = tuple(round(1 - 10 ** (-k / 5), 10) for k in range(11))  # 0, 0.369, 0.602, 0.749, 0.842, 0.9, ...
+
+    @pytest.mark.parametrize(
+        ("start", "edge", "places"),
+        [
+            (0.75, 0.85, [3, 4, 5]),
+            (0.75, 0.5, [3, 2, 1]),
+            (ROUND[4], 0.85, [4, 5]),
+            (0.75, -1.0, [3, 2, 1]),  # the one below is the dense weight, which is known
+            (0.0, 0.3, [1]),
+            (0.0, 0.5, [1, 2]),
+            (0.961, 1.0, [7, 8, 9, 10]),
+            (1.0, 0.98, [10, 9, 8]),
+        ],
+    )
+    def test_it_looks_outward_until_one_is_accepted_and_its_neighbour_is_not(
+        self, start: float, edge: float, places: list[int]
+    ) -> None:
+        search = SweetSpotter(cap=40).starting_at(start)
+        pick, asked = drive(search, cliff(edge), tolerance(0.0))
+        first, later = asked[: len(places)], asked[len(places) :]
+        assert first == [self.ROUND[place] for place in places]
+        low = max((level for level in self.ROUND if level <= edge), default=0.0)
+        high = min((level for level in self.ROUND if level > max(edge, 0)), default=1.0)
+        assert all(low < level < high for level in later)
+        assert max(min(edge, 0.99), 0) - 0.01 - 1e-9 <= pick.level <= max(edge, 0)
+
+    def test_the_cap_holds_on_the_way_out_too(self) -> None:
+        for curve, places in ((flat, [3, 4]), (hopeless, [3, 2])):
+            _, asked = drive(SweetSpotter(cap=2, start=0.75), curve, tolerance(0.0))
+            assert asked == [self.ROUND[place] for place in places]
+
+    def test_what_was_asked_on_the_way_counts_toward_the_cap(self) -> None:
+        pick, asked = drive(SweetSpotter(cap=6, resolution=1e-4, start=0.75), cliff(0.85), tolerance(0.0))
+        assert len(asked) == 6
+        assert pick.why == "the highest accepted ratio; stopped after 6 levels"
+
+    def test_the_knee_needs_the_whole_first_round(self) -> None:
+        search = SweetSpotter(resolution=1.0)
+        assert drive(search.starting_at(0.75), dip, None) == drive(search, dip, None)
+
+    def test_nothing_is_foreseen_and_it_is_the_same_search_but_for_the_start(self) -> None:
+        search = SweetSpotter(per_decade=6, resolution=0.02, cap=14)
+        assert search.starting_at(0.4) == SweetSpotter(per_decade=6, resolution=0.02, cap=14, start=0.4)
+        assert search.starting_at(0.4).foreseen == ()
+        assert SweetSpotter(cap=3).foreseen == self.ROUND[1:4]
+
+
 class TestSweetSpotter:
     def test_the_example_of_the_design(self) -> None:
         """Over [10, 100]: 10, 16, 25, 40, 63, 100; then over the bracket [63, 100]: 63, 69, 76, 83, 91, 100."""
@@ -150,7 +252,11 @@ class TestGrid:
     def test_every_level_is_asked_once_from_below(self) -> None:
         pick, asked = drive(Grid((0.9, 0.5, 0.5, 0.7)), cliff(0.7), tolerance(0.0))
         assert asked == [0.5, 0.7, 0.9]
-        assert pick.level == 0.7
+        assert pick == Pick(0.7, "the highest accepted level of the grid")
+
+    def test_where_nothing_is_accepted_it_says_so_and_everything_may_go(self) -> None:
+        assert drive(Grid(), hopeless, tolerance(0.0))[0] == Pick(0.0, "no level was accepted")
+        assert drive(Grid((0.5, 1.0)), flat, tolerance(0.0))[0].level == 1.0
 
     def test_without_a_tolerance_nothing_is_picked(self) -> None:
         assert drive(Grid(), flat, None)[0] == Pick(0.0, "no tolerance was given")
@@ -169,17 +275,35 @@ def test_an_improvement_is_accepted_at_any_tolerance_and_a_failure_at_none() -> 
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "problem"),
     [
-        lambda: TopDown(step=0),
-        lambda: TopDown(resolution=2),
-        lambda: SweetSpotter(per_decade=4),
-        lambda: SweetSpotter(resolution=0),
-        lambda: SweetSpotter(axis=Axis(0, 10, float)),
-        lambda: Grid((0.5, 1.5)),
-        lambda: Grid((0.0,)),
+        (lambda: TopDown(step=0), "step 0 is not in (0, 1]; it is a distance in sparsity"),
+        (lambda: TopDown(step=1.1), "step 1.1 is not in (0, 1]; it is a distance in sparsity"),
+        (lambda: TopDown(resolution=0), "resolution 0 is not in (0, 1]; it is a distance in sparsity"),
+        (lambda: TopDown(resolution=2), "resolution 2 is not in (0, 1]; it is a distance in sparsity"),
+        (lambda: SweetSpotter(per_decade=4), "4 points to a decade are too few; take at least 5"),
+        (lambda: SweetSpotter(resolution=0), "resolution 0 is not in (0, 1]; it is a distance in levels"),
+        (lambda: SweetSpotter(resolution=1.1), "resolution 1.1 is not in (0, 1]; it is a distance in levels"),
+        (lambda: SweetSpotter(axis=Axis(0, 10, float)), "axis from 0 to 10 is empty or not positive"),
+        (lambda: SweetSpotter(axis=Axis(10, 10, float)), "axis from 10 to 10 is empty or not positive"),
+        (lambda: Grid((0.5, 1.5)), "level 1.5 is not in (0, 1]; levels are fractions of zeros"),
+        (lambda: Grid((0.0,)), "level 0.0 is not in (0, 1]; levels are fractions of zeros"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(make: Callable[[], Search]) -> None:
-    with pytest.raises(UsageError):
+def test_settings_that_make_no_sense_are_refused(make: Callable[[], Search], problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
         make()
+    assert str(caught.value) == problem
+
+
+def test_settings_at_the_ends_of_their_ranges_are_taken() -> None:
+    assert drive(TopDown(1, 1), cliff(0.5), tolerance(0.0)) == (Pick(0.0, "no level was accepted"), [1.0])
+    assert SweetSpotter(resolution=1).foreseen
+    assert TopDown(start=0).start == 0
+    assert TopDown(start=1).start == 1
+
+
+@pytest.mark.parametrize("start", [-0.1, 1.1])
+def test_a_start_that_is_no_level_is_refused(start: float) -> None:
+    with pytest.raises(ValueError, match=rf"^start {start} is not in \[0, 1\]$"):
+        TopDown(start=start)
