@@ -15,6 +15,7 @@ from onnxsens.data.source import RawSamples
 from onnxsens.errors import DataError, UsageError
 
 # Integers that float32 holds exactly; wider ones would be rounded without a word.
+_PIECE = 1 << 22  # elements that are looked at together, since samples may be larger than memory
 _SCALABLE = frozenset(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16"))
 
 
@@ -126,7 +127,9 @@ def _checked_labels(labels: AnyArray, where: str) -> AnyArray:
 def _check_finite(what: str, values: AnyArray, where: str, remedy: str) -> None:
     if values.dtype.kind != "f":
         return
-    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+    flat = values.reshape(-1)
+    pieces = (flat[start : start + _PIECE] for start in range(0, flat.size, _PIECE))
+    bad = flat.size - sum(int(np.count_nonzero(np.isfinite(piece))) for piece in pieces)
     if bad:
         raise DataError(f"{where}: {what} has {bad} non-finite values (NaN or infinite); {remedy} these samples")
 

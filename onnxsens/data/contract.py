@@ -17,6 +17,7 @@ import numpy as np
 
 from onnxsens.arrays import AnyArray, TensorSpec
 from onnxsens.data import Dataset, Preprocessing, open_dataset, sources
+from onnxsens.errors import DataError
 
 SAMPLES = np.random.default_rng(7).integers(0, 256, (6, 1, 4, 5), np.uint8)
 LABELS = np.array([0, 0, 1, 1, 1, 2])
@@ -64,6 +65,16 @@ class SourceContract:
         assert batch["x"].dtype == np.float32
         expected = (self.stored[picked].astype(np.float64) / 255.0 - 0.25) / 0.5
         np.testing.assert_allclose(batch["x"], expected, rtol=1e-6, atol=1e-6)
+
+    def test_more_bytes_than_allowed_are_refused(self, tmp_path: Path) -> None:
+        spec = self.write(tmp_path, SAMPLES)
+        try:
+            open_dataset(spec, self.inputs, self.preprocessing, max_data_bytes=self.stored.nbytes - 1)
+        except DataError as error:
+            message = str(error)
+            assert "--max-data-bytes" in message and "\n" not in message
+        else:
+            raise AssertionError("the limit was passed over")
 
     def test_labels_follow_the_samples_asked_for(self, tmp_path: Path) -> None:
         labels = self.opened(tmp_path / "a").labels_at(np.array([5, 2, 0]))

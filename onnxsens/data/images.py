@@ -8,6 +8,7 @@ import csv
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
 _LABELS = "labels.csv"
+_LARGEST_TABLE = 64 << 20  # bytes
+_LONGEST_SHOWN = 80
 # Pillow's names for at most 8 bits a channel; deeper ones would be clipped without a word.
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
@@ -49,6 +52,8 @@ class Images:
         return RawSamples({only.name: self._decoded(paths, layout, f"'{spec}'")}, labels)
 
     def _decoded(self, paths: Sequence[Path], layout: "_Layout", where: str) -> AnyArray:
+        if layout.size is not None:  # a model may ask for any; it is looked at before anything is made so large
+            check_size(len(paths) * layout.channels * prod(layout.size), self.max_data_bytes, where)
         first = _pixels(paths[0], layout)
         check_size(len(paths) * first.nbytes, self.max_data_bytes, where)
         samples = np.empty((len(paths), *first.shape), np.uint8)
@@ -91,18 +96,18 @@ def _listed(folder: Path) -> tuple[list[Path], AnyArray | None]:
     classes = [entry for entry in entries if entry.is_dir()]
     files = [entry for entry in entries if not entry.is_dir() and entry.name != _LABELS]
     table = folder / _LABELS
-    if classes and (files or table.exists()):
+    if classes and (files or table.is_file()):
         raise DataError(f"'{folder}' holds both sub-folders and '{(files or [table])[0].name}'; keep one or the other")
     members = [_entries(one) for one in classes] if classes else [files]
     paths = [path for member in members for path in member]
     if not paths:
         raise DataError(f"'{folder}' holds no .npz files and no images; check the path")
     for path in paths:
-        if path.suffix.lower() not in _FORMATS or path.is_dir():
+        if path.suffix.lower() not in _FORMATS or not path.is_file():
             raise DataError(f"'{path}' is not a png, jpeg, bmp or webp image; convert or remove it")
     if classes:
         return paths, np.repeat(np.arange(len(classes)), [len(member) for member in members])
-    return paths, _from_table(table, paths) if table.exists() else None
+    return paths, _from_table(table, paths) if table.is_file() else None
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -115,6 +120,10 @@ def _from_table(table: Path, paths: Sequence[Path]) -> AnyArray:
     labels: dict[str, int] = {}
     known = {path.name for path in paths}
     try:
+        if table.stat().st_size > _LARGEST_TABLE:
+            raise DataError(
+                f"'{table}' is larger than {_LARGEST_TABLE >> 20} MiB; write FILE,CLASS_NUMBER in each line"
+            )
         rows = list(csv.reader(table.read_text("utf-8-sig").splitlines(), strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"'{table}' cannot be read ({error}); save it as UTF-8 text") from error
@@ -128,10 +137,13 @@ def _from_table(table: Path, paths: Sequence[Path]) -> AnyArray:
             value = int(label)
             np.int64(value)
         except (ValueError, OverflowError) as error:
-            raise DataError(f"'{table}' line {number} is '{','.join(row)}'; write FILE,CLASS_NUMBER") from error
+            text = ",".join(row)[:_LONGEST_SHOWN]
+            raise DataError(f"'{table}' line {number} is {text!r}; write FILE,CLASS_NUMBER") from error
         if name not in known or name in labels:
             why = "is listed twice" if name in labels else "is not beside it"
-            raise DataError(f"'{table}' line {number}: '{name}' {why}; list each image of the folder once")
+            raise DataError(
+                f"'{table}' line {number}: {name[:_LONGEST_SHOWN]!r} {why}; list each image of the folder once"
+            )
         labels[name] = value
     for path in paths:
         if path.name not in labels:

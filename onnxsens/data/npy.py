@@ -1,17 +1,23 @@
-"""`samples.npy`: the samples of a single-input model, without labels; and how an npy stream is read safely."""
+"""`samples.npy`: the samples of a single-input model, without labels; and how an npy stream is read safely.
 
+A large array is not read but mapped, so that memory holds what is being looked at, and processes share it. A small one
+is read: whatever happens to its file afterwards does not matter then.
+"""
+
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.lib import format as npy_format
 
 from onnxsens.arrays import AnyArray, TensorSpec
 from onnxsens.data.source import MAX_DATA_BYTES, RawSamples, check_size, existing_file, only_input
 from onnxsens.errors import DataError
+from onnxsens.npy_header import NpyHeader, read_npy_header
+
+MAPPED_FROM = 256 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -31,30 +37,52 @@ class Npy:
         size = path.stat().st_size
         check_size(size, self.max_data_bytes, f"'{spec}'")
         with path.open("rb") as stream:
-            return RawSamples({only.name: read_stream(stream, size, f"'{spec}'")})
+            header = checked_header(stream, size, f"'{spec}'")
+            values = mapped(stream, 0, header) if size >= MAPPED_FROM else read_values(stream, header, f"'{spec}'")
+        return RawSamples({only.name: values})
 
 
-def read_stream(stream: IO[bytes], size: int, where: str) -> AnyArray:
-    """The read-only array in a stream of `size` bytes, all of which must belong to it.
+def checked_header(stream: IO[bytes], size: int, where: str) -> NpyHeader:
+    """What an array is, of a stream of `size` bytes, all of which must belong to it.
 
     Raises:
         DataError: no npy header, Python objects, or data longer or shorter than the header says.
     """
     try:
-        version = npy_format.read_magic(stream)
-        # Version 3 exists for the field names of structured types only, which are no samples.
-        header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, fortran, dtype = header(stream)
-    except (ValueError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{where} is not a readable npy array ({reason}); save it again") from error
-    if dtype.hasobject:
+        header = read_npy_header(stream)
+    except ValueError as error:
+        raise DataError(f"{where} is not a readable npy array ({error}); save it again") from error
+    if header.dtype.hasobject:
         raise DataError(f"{where} holds Python objects, which are never unpickled; save it as numbers")
-    expected = prod(shape) * dtype.itemsize
-    found = size - stream.tell()
-    if expected != found or min(shape, default=0) < 0 or dtype.itemsize == 0:
-        dims = ", ".join(str(length) for length in shape)
+    found = size - header.length
+    if header.nbytes != found or header.dtype.itemsize == 0:
+        dims = ", ".join(str(length) for length in header.shape)
         raise DataError(
-            f"{where} is damaged: {dtype} [{dims}] takes {expected} bytes, but there are {found}; save it again"
+            f"{where} is damaged: {header.dtype} [{dims}] takes {header.nbytes} bytes, but there are {found}; "
+            "save it again"
         )
-    return np.frombuffer(stream.read(), dtype).reshape(shape, order="F" if fortran else "C")
+    return header
+
+
+def read_values(stream: IO[bytes], header: NpyHeader, where: str) -> AnyArray:
+    """The read-only array that follows its header.
+
+    Raises:
+        DataError: the stream ends before it.
+    """
+    content = stream.read(header.nbytes + 1)
+    if len(content) != header.nbytes:
+        raise DataError(f"{where} changed while it was read; try again")
+    return shaped(np.frombuffer(content, header.dtype), header)
+
+
+def mapped(file: IO[bytes], start: int, header: NpyHeader) -> AnyArray:
+    """The read-only array whose header begins at byte `start` of a file, in the file's own pages."""
+    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    count = header.nbytes // header.dtype.itemsize
+    return shaped(np.frombuffer(pages, header.dtype, count, start + header.length), header)
+
+
+def shaped(values: AnyArray, header: NpyHeader) -> AnyArray:
+    """As the header says."""
+    return values.reshape(header.shape, order="F" if header.fortran else "C")

@@ -7,9 +7,9 @@ from onnxsens.arrays import TensorSpec
 from onnxsens.data.checks import fitting, refuse_unfeedable
 from onnxsens.data.dataset import Dataset
 from onnxsens.data.preprocessing import Preprocessing
-from onnxsens.data.source import Source
+from onnxsens.data.source import MAX_DATA_BYTES, Source, check_size
 from onnxsens.data.splitting import seeded
-from onnxsens.errors import DataError
+from onnxsens.errors import DataError, UsageError
 from onnxsens.plugins import Registry
 
 sources: Registry[type[Source]] = Registry(
@@ -32,6 +32,7 @@ def open_dataset(
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 - a frozen record, safe to share
     *,
     seed: int = 0,
+    max_data_bytes: int | None = None,
 ) -> Dataset:
     """Read samples and check them against the model; the first source that matches reads.
 
@@ -40,28 +41,34 @@ def open_dataset(
         inputs: of the model.
         preprocessing: for the inputs that it applies to, batch by batch.
         seed: for sources that draw, at least 0.
+        max_data_bytes: that all samples and labels may take once they are unpacked; None is 16 GiB.
 
     Raises:
         DataError: missing, unreadable, unsafe, or not fitting the model.
         UsageError: preprocessing that applies to nothing, or a text that makes no sense.
         MissingPackageError: the source needs a package that is not installed.
     """
+    limit = MAX_DATA_BYTES if max_data_bytes is None else max_data_bytes
+    if limit < 1:
+        raise UsageError(f"--max-data-bytes {limit} is not a number of bytes; give 1 or more")
     if not any(one.presence != "default" for one in inputs):
         raise DataError(f"'{spec}' cannot be fed: the model has no inputs; give another model")
     refuse_unfeedable(inputs)
     try:
-        name, source = _source_of(spec)
+        name, source = _source_of(spec, limit)
         raw = source.read(spec, inputs, seeded(seed))
     except OSError as error:
         raise DataError(f"'{spec}' cannot be read: {error.strerror or error}; check path and permissions") from error
+    arrays = [*raw.inputs.values(), *([] if raw.labels is None else [raw.labels])]
+    check_size(sum(values.nbytes for values in arrays), limit, f"'{spec}'")
     fits = fitting(raw, inputs, preprocessing, f"'{spec}'")
     samples = fits.samples
     return Dataset(samples.inputs, samples.labels, fits.specs, preprocessing, source=name, forms=fits.forms)
 
 
-def _source_of(spec: str) -> tuple[str, Source]:
+def _source_of(spec: str, limit: int) -> tuple[str, Source]:
     for name in sources.names():
-        source = sources.get(name)()
+        source = sources.get(name)(limit)
         if source.matches(spec):
             return name, source
     if not Path(spec).exists():

@@ -14,7 +14,7 @@ import numpy as np
 from onnxsens.arrays import AnyArray, TensorSpec
 from onnxsens.errors import DataError
 
-# Samples are held in memory; what declares more than this is a mistake or an attack.
+# Most samples are held in memory; what declares more than this is a mistake or an attack, unless someone says so.
 MAX_DATA_BYTES = 16 * 2**30
 
 LABELS = "labels"
@@ -29,7 +29,9 @@ class RawSamples:
 
 
 class Source(Protocol):
-    """One way to get samples; a class that is called without arguments to make one."""
+    """One way to get samples; a class that is called with the most bytes that samples may take to make one."""
+
+    def __init__(self, max_data_bytes: int = MAX_DATA_BYTES) -> None: ...
 
     def matches(self, spec: str) -> bool:
         """Whether `spec`, the text after `--data`, is for this source. At most one built-in source says yes."""
@@ -65,8 +67,8 @@ def check_size(size: int, limit: int, where: str) -> None:
     """Refuse `size` bytes of samples where that is more than `limit`."""
     if size > limit:
         raise DataError(
-            f"{where} holds {size / 2**30:.1f} GiB of samples, more than the limit of {limit / 2**30:.1f} GiB; "
-            "give fewer samples"
+            f"{where} holds {size:,} bytes of samples, more than the limit of {limit:,}; "
+            "give fewer samples, or a higher --max-data-bytes"
         )
 
 

@@ -6,7 +6,6 @@ of the last byte 0). The file's metadata are texts: `format`, `packing`, `shapes
 JSON {name: [other names of the same storage]}. Knows no plan, no model and no framework.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from onnxsens.arrays import AnyArray, BoolArray
 from onnxsens.errors import CheckpointError, PlanError
 from onnxsens.frameworks.checkpoints.safetensors import TYPES, Header, parameters_of, read_header
+from onnxsens.strict_json import StrictJSONError, read_json_object
 
 MASKS_FORMAT: Final = "onnxsens.masks/1"
 WEIGHTS_FORMAT: Final = "onnxsens.weights/1"
@@ -221,12 +221,9 @@ def object_in(path: Path, header: Header, key: str) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise broken(path, f"its '{key}' are no JSON") from error
-    if not isinstance(found, dict):
-        raise broken(path, f"its '{key}' are no JSON object")
-    return found
+        return read_json_object(text)
+    except StrictJSONError as error:
+        raise broken(path, f"its '{key}' are no JSON object: {error}") from error
 
 
 def broken(path: Path, why: str) -> PlanError:

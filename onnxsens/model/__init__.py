@@ -1,6 +1,7 @@
 """The only package that knows ONNX: opens a file, finds its weights, writes it back."""
 
 from onnxsens.model.inventory import refuse_empty, take_inventory
+from onnxsens.model.limits import ReadLimits
 from onnxsens.model.load import Model, load_model
 from onnxsens.model.surgery import write_model
 from onnxsens.model.weights import (
@@ -16,6 +17,7 @@ __all__ = [
     "Consumer",
     "Inventory",
     "Model",
+    "ReadLimits",
     "Skipped",
     "Weight",
     "dense_matrix",

@@ -2,8 +2,8 @@
 
 A model names files, and whoever made it is not trusted. A data file is a regular file beneath the folder of the path
 that was given; or, where that path is itself a link, beneath the folder that it leads to, as in the Hugging Face cache.
-Hard links may be read. Offsets and lengths have to fit file and tensor, and all tensors together may not claim far
-more bytes than there are.
+Hard links may be read, unless links are refused altogether. Offsets and lengths have to fit file and tensor, and all
+tensors together may not claim far more bytes than there are.
 """
 
 import os
@@ -16,12 +16,13 @@ from typing import NamedTuple
 import onnx
 
 from onnxsens.errors import ModelError
+from onnxsens.model.limits import DEFAULT, ReadLimits
 from onnxsens.model.mapping import MappedFile
 from onnxsens.model.names import shown, text
 from onnxsens.model.values import numpy_type, stored_size
 from onnxsens.model.wire import INSIDE
 
-MOST_CLAIMED = 64 << 30
+LONGEST_LOCATION = 4096  # characters; no system opens a longer path
 MOST_TIMES = 4  # bytes claimed for each byte there is, so that few bytes do not become many
 HARMLESS = 16 << 20  # claimed bytes below which nobody asks how often they are claimed
 MOST_OPEN = 32  # some exporters write one file a tensor
@@ -73,6 +74,15 @@ class DataFiles:
         place = self.place_of(tensor)
         return place is not None and place.file is not self.own
 
+    def refuse_changed(self) -> None:
+        """Look at all files once more: whoever is given a path opens what is there by then.
+
+        Raises:
+            ModelError: one is gone, or is not what it was when the model was opened.
+        """
+        for file in dict.fromkeys([self.own, *self.by_location.values()]):
+            file.refuse_changed()
+
     def limit_open(self, wanted: MappedFile) -> None:
         """Let go of the other maps where there are many."""
         if len(self.by_location) > MOST_OPEN:
@@ -81,7 +91,9 @@ class DataFiles:
                     file.close()
 
 
-def data_files(path: Path, own: MappedFile, tensors: Iterable[onnx.TensorProto]) -> DataFiles:
+def data_files(
+    path: Path, own: MappedFile, tensors: Iterable[onnx.TensorProto], limits: ReadLimits = DEFAULT
+) -> DataFiles:
     """Resolve all locations that these tensors name, and check all that is claimed of them.
 
     Args:
@@ -100,15 +112,22 @@ def data_files(path: Path, own: MappedFile, tensors: Iterable[onnx.TensorProto])
         if location != INSIDE and location not in by_location:
             real = resolved(path, location, tensor.name)
             by_location[location] = by_path.get(real) or examined(real, location, tensor.name)
+            if limits.strict_links:
+                refuse_links(path, location, by_location[location], tensor.name)
             by_path[real] = by_location[location]
         place = files.place_of(tensor)
         claimed += place.length if place and place.file is not own else 0
-    there = sum(file.size for file in by_path.values())
-    if claimed > MOST_CLAIMED or claimed > max(MOST_TIMES * there, HARMLESS):
+    there = sum({file.identity: file.size for file in by_path.values()}.values())  # hard links are one file
+    if claimed > max(MOST_TIMES * there, HARMLESS):
         raise ModelError(
             f"tensors of '{path.name}' claim {claimed:,} bytes of external data where the data files have {there:,}, "
-            f"as with '{shown(next(iter(by_location)))}'; at most {MOST_TIMES} times that and {MOST_CLAIMED >> 30} GiB "
-            "are read; export the model again"
+            f"as with '{shown(next(iter(by_location)))}'; at most {MOST_TIMES} times that are read; "
+            "export the model again"
+        )
+    if own.size + claimed > limits.max_model_bytes:
+        raise ModelError(
+            f"'{path.name}' takes {own.size + claimed:,} bytes with its external data, and at most "
+            f"{limits.max_model_bytes:,} are read; give --max-model-bytes to read more"
         )
     return files
 
@@ -154,6 +173,11 @@ def resolved(path: Path, location: str, name: str | bytes) -> Path:
     foreign = PureWindowsPath(location).drive or "\\" in location or "\0" in location
     if not location or foreign or parts.is_absolute() or ".." in parts.parts:
         raise outside
+    if len(location) > LONGEST_LOCATION:
+        raise ModelError(
+            f"external data of '{shown(name)}' is at '{shown(location)}', a path of {len(location):,} characters; "
+            "export the model again"
+        )
     allowed = [Path(os.path.realpath(path.parent))]
     if path.is_symlink():
         allowed.append(Path(os.path.realpath(path)).parent)
@@ -187,6 +211,22 @@ def examined(real: Path, location: str, name: str | bytes) -> MappedFile:
             f"external data file '{shown(location)}' of '{shown(name)}' moved while it was opened; try again"
         )
     return file
+
+
+def refuse_links(path: Path, location: str, file: MappedFile, name: str | bytes) -> None:
+    """For those who want none: no link on the way from the model's folder, and one name on the disk.
+
+    Raises:
+        ModelError: there is one.
+    """
+    what = f"external data of '{shown(name)}' at '{shown(location)}'"
+    beside = Path(os.path.realpath(path.parent))
+    if path.is_symlink() or file.path != beside / PurePosixPath(location):
+        raise ModelError(f"{what} is reached through a link, which --strict-links refuses; copy the files themselves")
+    if file.links > 1:
+        raise ModelError(
+            f"{what} has {file.links} names on disk (hard links), which --strict-links refuses; copy the file"
+        )
 
 
 def notes_on(files: DataFiles, tensors: Iterable[onnx.TensorProto]) -> Iterator[str]:

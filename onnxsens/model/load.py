@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from onnxsens.arrays import AnyArray, TensorSpec
 from onnxsens.errors import ModelError
 from onnxsens.model import values, wire
 from onnxsens.model.external import DataFiles, data_files, notes_on
+from onnxsens.model.inlining import Inline, inline_here
 from onnxsens.model.interface import tensor_spec
+from onnxsens.model.limits import DEFAULT, ReadLimits
 from onnxsens.model.mapping import MappedFile
 from onnxsens.model.messages import DAMAGED, every_message
 from onnxsens.model.names import shown
@@ -48,6 +51,8 @@ class Model:
         sha256: of the file; where there is external data, of the file's digest and each data file's digest.
         external_files: real paths of the data files.
         notes: what is unusual about the data files, one line each.
+        inline: who inlines its functions, in which process.
+        limits: that it was opened with.
     """
 
     path: Path
@@ -56,6 +61,8 @@ class Model:
     files: DataFiles
     external_files: tuple[Path, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    inline: Inline = field(default=inline_here, repr=False)
+    limits: ReadLimits = field(default=DEFAULT, repr=False)
 
     @cached_property
     def initializers(self) -> dict[str, onnx.TensorProto]:
@@ -107,15 +114,15 @@ class Model:
         return values.from_bytes(tensor, content)
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | Path, limits: ReadLimits = DEFAULT) -> Model:
     """Parse the model at `path`.
 
     Raises:
-        ModelError: no such file, not an ONNX model, damaged, over 2 GB in one file, or ambiguous; or its external data
-            is missing or not allowed.
+        ModelError: no such file, not an ONNX model, damaged, over 2 GB in one file or over the limits, or ambiguous; or
+            its external data is missing or not allowed.
     """
     path = Path(path)
-    explain_foreign(path, read_head(path))
+    explain_foreign(path, read_head(path, limits))
     try:
         own = MappedFile(Path(os.path.realpath(path)))
         digest = own.sha256()
@@ -129,16 +136,33 @@ def load_model(path: str | Path) -> Model:
         )
     for stored in stored_tensors(proto):
         values.check_dims(stored.shape, stored.name)
+    refuse_wide(path, proto, limits)
     tensors = [tensor for _, tensor in every_tensor(proto)]
-    files = data_files(path, own, tensors)
+    files = data_files(path, own, tensors, limits)
     if not files.by_location:
-        return Model(path, proto, digest.hexdigest(), files)
+        return Model(path, proto, digest.hexdigest(), files, limits=limits)
     combined = hashlib.sha256(digest.digest())
     found = [files.by_location[location] for location in sorted(files.by_location)]
     for file in found:
         combined.update(file.sha256().digest())
     paths = tuple(dict.fromkeys(file.path for file in found))
-    return Model(path, proto, combined.hexdigest(), files, paths, tuple(notes_on(files, tensors)))
+    return Model(path, proto, combined.hexdigest(), files, paths, tuple(notes_on(files, tensors)), limits=limits)
+
+
+def refuse_wide(path: Path, proto: onnx.ModelProto, limits: ReadLimits) -> None:
+    """Raises:
+    ModelError: a few values and a shape stand for more bytes of zeros than are read.
+    """
+    written_out = 0
+    for stored in stored_tensors(proto):
+        if stored.indices is not None:
+            itemsize = values.numpy_type(stored.tensor.data_type, stored.name).itemsize
+            written_out += prod(stored.shape) * itemsize
+    if written_out > limits.max_model_bytes:
+        raise ModelError(
+            f"the sparse tensors of '{path.name}' take {written_out:,} bytes when written out, and at most "
+            f"{limits.max_model_bytes:,} are read; give --max-model-bytes to read more"
+        )
 
 
 def parsed(path: Path, own: MappedFile) -> onnx.ModelProto:
@@ -158,7 +182,7 @@ def parsed(path: Path, own: MappedFile) -> onnx.ModelProto:
     return proto
 
 
-def read_head(path: Path) -> bytes:
+def read_head(path: Path, limits: ReadLimits) -> bytes:
     """The first bytes of the file, after what can be said about it without reading it all."""
     if not path.exists():
         raise ModelError(f"model '{path}' does not exist; check the path")
@@ -175,6 +199,11 @@ def read_head(path: Path) -> bytes:
     if size > MAX_PROTOBUF_BYTES:
         raise ModelError(
             f"'{path}' is {size / 2**30:.1f} GiB, and one ONNX file holds at most 2 GiB; save it with external data"
+        )
+    if size > limits.max_model_bytes:
+        raise ModelError(
+            f"'{path}' has {size:,} bytes, and at most {limits.max_model_bytes:,} are read; give --max-model-bytes to "
+            "read more"
         )
     return head
 

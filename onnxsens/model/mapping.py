@@ -43,7 +43,7 @@ class MappedFile:
             os.close(descriptor)
         self.size = status.st_size
         self.links = status.st_nlink
-        self.identity = (status.st_dev, status.st_ino, status.st_size)
+        self.identity = identity_of(status)
         self._map: mmap.mmap | None = None
 
     def _open(self) -> int:
@@ -55,10 +55,18 @@ class MappedFile:
                 f"'{self.path}' cannot be read any more: {error.strerror}; open the model again"
             ) from error
         status = os.fstat(descriptor)
-        if (status.st_dev, status.st_ino, status.st_size) != self.identity:
+        if identity_of(status) != self.identity:
             os.close(descriptor)
             raise ModelError(f"'{self.path}' changed since the model was opened; open the model again")
         return descriptor
+
+    def refuse_changed(self) -> None:
+        """Look at the file once more.
+
+        Raises:
+            ModelError: it is gone, another one, or was written to.
+        """
+        os.close(self._open())
 
     def map(self) -> mmap.mmap:
         """The whole file, read-only; not for an empty one.
@@ -116,6 +124,11 @@ def opened(path: Path) -> int:
         os.close(descriptor)
         raise ModelError(f"'{path}' is not a regular file; name the file itself")
     return descriptor
+
+
+def identity_of(status: os.stat_result) -> tuple[int, ...]:
+    """What stays the same while a file does: which one it is, its length, and when it was written last."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def give_back(mapped: mmap.mmap, offset: int, length: int) -> None:

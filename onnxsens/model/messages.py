@@ -6,7 +6,7 @@ nesting is limited; nonsense is one `ModelError`. Knows nothing of names, shapes
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from onnxsens.errors import ModelError
@@ -14,6 +14,7 @@ from onnxsens.errors import ModelError
 Source: TypeAlias = bytes | mmap.mmap
 TensorPath: TypeAlias = tuple[tuple[str, int], ...]  # field name and ordinal within that field, from the file inward
 
+MOST_FIELDS = 20_000_000  # outside of tensors; the largest graphs have a hundredth of that
 MOST_NESTED = 100  # messages inside messages; what protobuf's own parsers allow
 DAMAGED = "check that the download or export finished"
 
@@ -90,29 +91,47 @@ def whole(source: Source) -> Message:
     return Message("Model", 0, 0, len(source), None, 0)
 
 
-def children(source: Source, message: Message) -> Iterator[tuple[str, int, Message]]:
+@dataclass
+class Patience:
+    """How many fields may still be looked at, so that a file of nothing but tiny ones does not keep us for hours."""
+
+    left: int = field(default_factory=lambda: MOST_FIELDS)
+
+    def spend(self) -> None:
+        """One more.
+
+        Raises:
+            ModelError: there were too many.
+        """
+        self.left -= 1
+        if self.left < 0:
+            raise ModelError(f"has more than {MOST_FIELDS:,} fields outside of its tensors; {DAMAGED}")
+
+
+def children(source: Source, message: Message, patience: Patience) -> Iterator[tuple[str, int, Message]]:
     """The messages inside that can lead to a tensor, with field name and ordinal within that field.
 
     Raises:
-        ModelError: damaged, nested too deep, or a field that may be there once is there twice (parsers would merge
-            the two, and no position in the file is then the position of a value).
+        ModelError: damaged, nested too deep, too many, or a field that may be there once is there twice (parsers would
+            merge the two, and no position in the file is then the position of a value).
     """
     known = CHILDREN[message.kind]
     counts = dict.fromkeys(known, 0)
-    for field in fields(source, message.start, message.end):
-        if field.wire != BYTES or field.number not in known:
+    for found in fields(source, message.start, message.end):
+        patience.spend()
+        if found.wire != BYTES or found.number not in known:
             continue
-        name, kind, repeated = known[field.number]
-        ordinal = counts[field.number]
-        counts[field.number] += 1
+        name, kind, repeated = known[found.number]
+        ordinal = counts[found.number]
+        counts[found.number] += 1
         if ordinal and not repeated:
-            raise ModelError(f"damaged at byte {field.at}: a second {name} in one {message.kind}; {DAMAGED}")
+            raise ModelError(f"damaged at byte {found.at}: a second {name} in one {message.kind}; {DAMAGED}")
         if message.depth + 1 > MOST_NESTED:
             raise ModelError(
-                f"damaged at byte {field.at}: nested more than {MOST_NESTED} messages deep, which no runtime reads; "
+                f"damaged at byte {found.at}: nested more than {MOST_NESTED} messages deep, which no runtime reads; "
                 "export with fewer bodies inside bodies"
             )
-        yield name, ordinal, Message(kind, field.sized_at, field.start, field.end, message, message.depth + 1)
+        yield name, ordinal, Message(kind, found.sized_at, found.start, found.end, message, message.depth + 1)
 
 
 def every_message(source: Source) -> None:
@@ -121,9 +140,9 @@ def every_message(source: Source) -> None:
     Raises:
         ModelError: damaged or nested too deep.
     """
-    waiting = [whole(source)]
+    waiting, patience = [whole(source)], Patience()
     while waiting:
-        waiting.extend(child for _, _, child in children(source, waiting.pop()))
+        waiting.extend(child for _, _, child in children(source, waiting.pop(), patience))
 
 
 def fields(source: Source, start: int, end: int) -> Iterator[Field]:
@@ -172,12 +191,12 @@ def payload_of(source: Source, tensor: Message) -> Field | None:
     """The one data field of a tensor whose bytes are those of raw_data; None where there is no such one."""
     data_type = 0
     data: list[Field] = []
-    for field in fields(source, tensor.start, tensor.end):
-        if field.number in DATA_FIELDS:
-            data.append(field)
-        elif field.number == DATA_TYPE:
-            data_type = field.value
-        elif field.number in (SEGMENT, EXTERNAL_DATA) or (field.number == DATA_LOCATION and field.value):
+    for found in fields(source, tensor.start, tensor.end):
+        if found.number in DATA_FIELDS:
+            data.append(found)
+        elif found.number == DATA_TYPE:
+            data_type = found.value
+        elif found.number in (SEGMENT, EXTERNAL_DATA) or (found.number == DATA_LOCATION and found.value):
             return None
         if len(data) > 1:
             return None

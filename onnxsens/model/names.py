@@ -1,9 +1,20 @@
 """Names inside a model are untrusted text: any length, any character, or no text at all."""
 
+import hashlib
+
+LONGEST_PREFIX = 1000
+
 
 def text(name: str | bytes) -> str:
     """A name as text. protobuf hands out bytes where a file's name is not UTF-8; those bytes are escaped."""
     return name if isinstance(name, str) else bytes(name).decode("utf-8", "backslashreplace")
+
+
+def prefixing(name: str) -> str:
+    """As the beginning of many names: a very long one would take its length in memory for each of them."""
+    if len(name) <= LONGEST_PREFIX:
+        return name
+    return f"{name[:LONGEST_PREFIX]}...{hashlib.sha256(name.encode()).hexdigest()[:12]}/"
 
 
 def shown(name: str | bytes) -> str:

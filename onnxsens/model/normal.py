@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 import onnx
-from onnx import inliner
 
 from onnxsens.errors import ModelError
+from onnxsens.model.decoding import decode_names
+from onnxsens.model.inlining import InliningError
 from onnxsens.model.load import Model, one_line
 from onnxsens.model.names import text
 from onnxsens.model.stored import Stored, bodies, stored_tensors
@@ -55,6 +56,9 @@ def normal_form(model: Model) -> NormalForm:
         notes += (
             [f"the model's functions stay as they are, and so do weights inside them: {why_not}"] if why_not else []
         )
+    undecoded = decode_names(proto, graphs(proto.graph))
+    if undecoded:
+        notes.append(f"{undecoded} names in the file are not UTF-8; they are escaped in the working copy")
     if sum(put_in_order(graph) for graph in graphs(proto.graph)):
         notes.append("the file's nodes are not in order; they are sorted in the working copy")
     renamed = name_nodes(proto.graph)
@@ -77,8 +81,8 @@ def inlined(proto: onnx.ModelProto, model: Model) -> tuple[onnx.ModelProto, str]
             f"{MAX_NODES:,} nodes; export it without functions"
         )
     try:
-        result = inliner.inline_local_functions(proto)
-    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        result = onnx.ModelProto.FromString(model.inline(proto.SerializeToString()))
+    except InliningError as error:
         return proto, one_line(error)
     left = [f"{function.domain}::{function.name}" for function in result.functions]
     if left:

@@ -158,7 +158,7 @@ class Site:
         if scopes:
             try:
                 parts = ast.literal_eval(scopes)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                 return ""
             modules = [part for part in parts[:-1] if isinstance(part, str)] if isinstance(parts, list) else []
             return modules[-1] if modules else ""

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import onnx
 
 from onnxsens.model.messages import TensorPath
-from onnxsens.model.names import text
+from onnxsens.model.names import prefixing, text
 
 Kind: TypeAlias = Literal["initializer", "sparse initializer", "constant", "sparse constant", "attribute"]
 
@@ -46,7 +46,7 @@ def stored_tensors(proto: onnx.ModelProto) -> tuple[Stored, ...]:
         called = f"{text(function.domain)}::{text(function.name)}"
         called += f":{text(function.overload)}" if function.overload else ""
         path: TensorPath = (("functions", number),)
-        prefix, owner = f"{called}/", f"function '{called}'"
+        prefix, owner = prefixing(f"{called}/"), prefixing(f"function '{called}'")
         for ordinal, attribute in enumerate(function.attribute_proto):
             found += in_attribute(attribute, (*path, ("attribute_proto", ordinal)), prefix, owner, owner)
         found += in_nodes(function.node, path, prefix, owner)
@@ -102,7 +102,7 @@ def in_nodes(nodes: Iterable[onnx.NodeProto], path: TensorPath, prefix: str, own
             continue
         called = text(next((output for output in node.output if output), node.op_type))
         constant = node.op_type == "Constant" and node.domain in ("", "ai.onnx")
-        within = f"body of {text(node.op_type)} '{called}'" + (f" in {owner}" if owner else "")
+        within = prefixing(f"body of {text(node.op_type)} '{called}'" + (f" in {owner}" if owner else ""))
         for ordinal, attribute in enumerate(node.attribute):
             place = (*path, ("node", number), ("attribute", ordinal))
             if constant and attribute.name == "value" and attribute.HasField("t"):
@@ -112,14 +112,14 @@ def in_nodes(nodes: Iterable[onnx.NodeProto], path: TensorPath, prefix: str, own
                 sparse_place = (*place, ("sparse_tensor", 0))
                 yield of_sparse(attribute.sparse_tensor, sparse_place, prefix + called, "sparse constant", owner)
             else:
-                yield from in_attribute(attribute, place, f"{prefix}{called}/", owner, within)
+                yield from in_attribute(attribute, place, prefixing(f"{prefix}{called}/"), owner, within)
 
 
 def in_attribute(
     attribute: onnx.AttributeProto, path: TensorPath, prefix: str, owner: str, within: str
 ) -> Iterator[Stored]:
     """What one attribute holds, other than a Constant's value."""
-    name = prefix + text(attribute.name)
+    name = prefixing(prefix + text(attribute.name))
     if attribute.HasField("t"):
         tensor = attribute.t
         yield Stored(name, (*path, ("t", 0)), tensor, tuple(tensor.dims), "attribute", None, owner)

@@ -32,16 +32,19 @@ PACKED_BITS: dict[int, int] = {
     if hasattr(onnx.TensorProto, name)  # the newest ones are not in every onnx that is supported
 }
 MOST_BYTES = 2**63 - 1
+MOST_AXES = 32  # that every numpy has
 
 
 def check_dims(dims: tuple[int, ...], name: str | bytes) -> None:
     """Refuse a shape that no tensor has.
 
     Raises:
-        ModelError: a negative dimension, or more elements than can be counted.
+        ModelError: too many dimensions, a negative one, or more elements than can be counted, were none of them 0.
     """
-    if any(dim < 0 for dim in dims) or prod(dims) > MOST_BYTES // 16:
-        raise ModelError(f"tensor '{shown(name)}' has the shape {list(dims)[:20]}; {DAMAGED}")
+    if len(dims) > MOST_AXES:
+        raise ModelError(f"tensor '{shown(name)}' has {len(dims)} axes, and at most {MOST_AXES} are read; {DAMAGED}")
+    if any(dim < 0 for dim in dims) or prod(dim for dim in dims if dim) > MOST_BYTES // 16:
+        raise ModelError(f"tensor '{shown(name)}' has the shape {list(dims)}; {DAMAGED}")
 
 
 def numpy_type(data_type: int, name: str | bytes) -> np.dtype:

@@ -18,6 +18,7 @@ from onnxsens.model.messages import (
     EXTERNAL_DATA,
     MOST_NESTED,
     Message,
+    Patience,
     Source,
     TensorPath,
     as_varint,
@@ -104,13 +105,13 @@ def rewritten(source: Source, edits: Mapping[TensorPath, Edit]) -> Iterator[byte
 
 def large_tensors(source: Source) -> Iterator[Message]:
     """Tensor messages that may hold a large payload, in no particular order."""
-    waiting = [whole(source)]
+    waiting, patience = [whole(source)], Patience()
     while waiting:
         message = waiting.pop()
         if message.kind == "Tensor":
             yield message
             continue
-        for _, _, child in children(source, message):
+        for _, _, child in children(source, message, patience):
             if child.end - child.start >= SMALLEST_PAYLOAD:
                 waiting.append(child)
 
@@ -118,6 +119,7 @@ def large_tensors(source: Source) -> Iterator[Message]:
 def located(source: Source, wanted: Mapping[TensorPath, Edit]) -> Iterator[tuple[TensorPath, Message]]:
     """The tensor messages at these paths; each message on the way is walked once, however many lie in it."""
     waiting: list[tuple[Message, list[TensorPath], int]] = [(whole(source), list(wanted), 0)]
+    patience = Patience()
     while waiting:
         message, paths, depth = waiting.pop()
         by_step: dict[tuple[str, int], list[TensorPath]] = {}
@@ -128,7 +130,7 @@ def located(source: Source, wanted: Mapping[TensorPath, Edit]) -> Iterator[tuple
                 by_step.setdefault(path[depth], []).append(path)
         if not by_step:
             continue
-        for name, ordinal, child in children(source, message):
+        for name, ordinal, child in children(source, message, patience):
             below = by_step.pop((name, ordinal), None)
             if below:
                 waiting.append((child, below, depth + 1))

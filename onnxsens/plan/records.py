@@ -1,6 +1,5 @@
 """Documents that are records: JSON, strict in and out, the same bytes for the same content."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -8,8 +7,10 @@ import msgspec
 from msgspec import Meta
 
 from onnxsens.errors import PlanError
+from onnxsens.strict_json import StrictJSONError, read_json_file, write_json
 
 MAX_BYTES = 256 * 2**20
+LONGEST_REASON = 200  # it may quote names of the file
 
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -25,9 +26,7 @@ T = TypeVar("T", bound=Record)
 
 def encoded(record: Record) -> bytes:
     """A file's bytes: sorted keys, two spaces, no NaN, newline at the end."""
-    plain = msgspec.to_builtins(record)
-    text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return (text + "\n").encode("utf-8", "backslashreplace")
+    return (write_json(msgspec.to_builtins(record), indent=2) + "\n").encode()
 
 
 def read_record(path: Path, kind: type[T], schema: str, noun: str, remedy: str, *, absent: str) -> T:
@@ -42,26 +41,28 @@ def read_record(path: Path, kind: type[T], schema: str, noun: str, remedy: str, 
     if path.is_dir():
         raise PlanError(f"{noun} '{path}' is a folder; name the {noun}.json in it")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise PlanError(f"{noun} '{path}' is larger than {MAX_BYTES // 2**20} MiB; that is no {noun} of ours")
-        content = path.read_bytes()
+        fields = read_json_file(path, most_bytes=MAX_BYTES)
+    except StrictJSONError as error:
+        raise invalid(path, noun, str(error), remedy) from error
     except FileNotFoundError:
         raise PlanError(f"{noun} '{path}' does not exist; {absent}") from None
     except OSError as error:
         raise PlanError(f"{noun} '{path}' cannot be read: {error.strerror}; check the path and permissions") from error
+    found = fields.get("schema")
+    if found != schema:
+        raise PlanError(
+            f"{noun} '{path}' has the schema {str(found)[:80]!r}, and this onnxsens reads '{schema}'; {remedy}"
+        )
     try:
-        head = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
-        found = msgspec.json.decode(head["schema"], type=str) if "schema" in head else None
-        if found != schema:
-            raise PlanError(f"{noun} '{path}' has the schema '{found}', and this onnxsens reads '{schema}'; {remedy}")
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        return msgspec.convert(fields, kind)
+    except msgspec.ValidationError as error:
         raise invalid(path, noun, str(error), remedy) from error
 
 
 def invalid(path: Path, noun: str, reason: str, remedy: str) -> PlanError:
     """The error for a document that breaks its schema or contradicts itself."""
-    return PlanError(f"{noun} '{path}' is not a valid {noun}: {reason}; {remedy}")
+    shown = "".join(sign if sign.isprintable() else "?" for sign in reason[:LONGEST_REASON])
+    return PlanError(f"{noun} '{path}' is not a valid {noun}: {shown}; {remedy}")
 
 
 def schema_of(kind: type[Record], title: str) -> dict[str, Any]:

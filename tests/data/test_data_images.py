@@ -1,11 +1,13 @@
 """Image folders: layouts, labels, sizes, and pictures that are no pictures."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from damaging import cases
 from PIL import Image
 
 from onnxsens.arrays import AnyArray, TensorSpec
@@ -180,6 +182,52 @@ def test_an_image_with_too_many_pixels_is_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 19)  # more than half of 20, which Pillow only warns about
     with pytest.raises(DataError, match=r"a.png' cannot be read as an image .*exceeds limit of 19 pixels"):
         open_dataset(str(tmp_path), [RGB])
+
+
+def test_a_model_that_wants_huge_images_gets_none(tmp_path: Path) -> None:
+    """Half a terabyte for one picture: said before anything of that size is made."""
+    save(tmp_path / "a.png")
+    with pytest.raises(
+        DataError, match="holds 300,000,000,000 bytes of samples, more than the limit of 17,179,869,184"
+    ):
+        open_dataset(str(tmp_path), [TensorSpec("x", U8, ("N", 3, 100_000, 1_000_000))])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes among files there")
+@pytest.mark.parametrize("name", ["b.png", "labels.csv"])
+def test_a_pipe_among_the_images_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / name)
+    if name == "labels.csv":
+        assert open_dataset(str(tmp_path), [RGB]).labels is None
+        return
+    with pytest.raises(DataError, match="is not a png, jpeg, bmp or webp image"):
+        open_dataset(str(tmp_path), [RGB])
+
+
+def test_a_table_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    (tmp_path / "labels.csv").write_text("a.png,1\n")
+    os.truncate(tmp_path / "labels.csv", 1 << 40)  # a hole
+    with pytest.raises(DataError, match=r"labels\.csv' is larger than 64 MiB; write FILE,CLASS_NUMBER in each line"):
+        open_dataset(str(tmp_path), [RGB])
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "webp"])
+def test_damage_is_one_line_or_a_picture(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"a.{kind}"
+    save(path)
+    refused = 0
+    for case in cases(path.read_bytes(), seed=19, number=400):
+        path.write_bytes(case)
+        try:
+            dataset = open_dataset(str(tmp_path), [RGB], max_data_bytes=1 << 20)
+        except DataError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:
+            assert dataset.inputs["x"].shape[:2] == (1, 3)
+    assert refused > 50
 
 
 def test_images_together_keep_the_size_limit(tmp_path: Path) -> None:

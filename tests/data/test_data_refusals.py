@@ -127,7 +127,7 @@ def text(value: str) -> Callable[[Path], str]:
         (text("random:0"), UsageError, "'random:0' does not say how many samples"),
         (text("random:-3"), UsageError, "'random:-3' does not say"),
         (text("random:many"), UsageError, "give a positive number, like 'random:256'"),
-        (text("random:999999999999"), DataError, "more than the limit of 16.0 GiB"),
+        (text("random:999999999999"), DataError, "more than the limit of 17,179,869,184; give fewer"),
     ],
 )
 def test_a_text_that_leads_to_no_samples_is_refused(

@@ -19,7 +19,7 @@ from networks import model_of, normal, saved
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxsens.errors import ModelError
-from onnxsens.model import Model, load_model
+from onnxsens.model import Model, ReadLimits, load_model
 
 W = normal(np.random.default_rng(5), 4, 8)
 BYTES = W.tobytes()
@@ -207,6 +207,15 @@ def overlap_bomb(root: Path) -> Path:
     return saved(product(*many), root / "m.onnx")
 
 
+def bomb_of_hard_links(root: Path) -> Path:
+    """One file under many names is not more bytes."""
+    (root / "w0.bin").write_bytes(bytes(1 << 20))
+    for number in range(1, 32):
+        os.link(root / "w0.bin", root / f"w{number}.bin")
+    many = [external(f"w{number}", (1 << 18,), location=f"w{number}.bin") for number in range(32)]
+    return saved(product(*many), root / "m.onnx")
+
+
 def too_much(root: Path) -> Path:
     """A file with a hole is large and costs nothing."""
     with (root / "w.bin").open("wb") as file:
@@ -256,6 +265,11 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "drive": (lambda root: model_at(root, "C:w.bin", None), "'C:w.bin', outside the model's folder"),
     "backslash": (lambda root: model_at(root, "..\\w.bin", None), "outside the model's folder"),
     "NUL": (before_nul, r"'w\.bin\\x00\.txt', outside the model's folder"),
+    "path that is too long": (
+        lambda root: model_at(root, "a" * 5000, None),
+        r"at 'a{200}\.\.\.', a path of 5,000 characters; export the model again$",
+    ),
+    "path of too many folders": (lambda root: model_at(root, "a/" * 10**6, None), "a path of 2,000,000 characters"),
     "newline": (lambda root: model_at(root, "a\nb", None), r"'a\\nb' is missing"),
     "not UTF-8": (not_utf8, r"'\\xff\.bin', outside the model's folder"),
     "link out": (link_out, "outside the model's folder"),
@@ -289,7 +303,12 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "two locations": (two_locations, f"of 'w' at 'w.bin' has two entries 'location'{EXPORT_AGAIN}"),
     "memory marker": (lambda root: model_at(root, "*/_ORT_MEM_ADDR_/*", None), "is missing, which holds 'w'"),
     "overlap bomb": (overlap_bomb, r"claim 2,097,152,000 bytes .* have 1,048,576, as with 'w\.bin'"),
-    "more than 64 GiB": (too_much, "claim 69,793,218,560 bytes"),
+    "bomb of hard links": (bomb_of_hard_links, "claim 33,554,432 bytes .* have 1,048,576, as with"),
+    "more than 64 GiB": (
+        too_much,
+        "'m.onnx' takes 69,793,218,[0-9]{3} bytes with its external data, and at most 68,719,476,736 are read; "
+        "give --max-model-bytes to read more$",
+    ),
     "strings": (of_strings, "holds strings as raw data"),
     "unknown type": (of_no_type, "has the element type 99, which onnx does not know"),
 }
@@ -306,12 +325,36 @@ def test_what_is_against_the_rules_is_refused_in_one_line(tmp_path: Path, case: 
 
 
 # It runs what stands before a NUL; and what is out of proportion would take gigabytes to ask it.
-NOT_ASKED = {"NUL", "overlap bomb", "more than 64 GiB"}
+NOT_ASKED = {"NUL", "overlap bomb", "bomb of hard links", "more than 64 GiB"}
 
 
 @pytest.mark.parametrize("case", sorted(REFUSED.keys() - NOT_ASKED))
 def test_nothing_that_is_refused_would_have_run(tmp_path: Path, case: str) -> None:
     assert session_output(REFUSED[case][0](tmp_path)) is None
+
+
+LINKS = {"hugging face cache", "link within the folder", "linked folder within", "hard link"}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_who_wants_no_links_gets_none(tmp_path: Path, case: str) -> None:
+    path = READ[case](tmp_path)
+    strict = ReadLimits(strict_links=True)
+    if case not in LINKS:
+        np.testing.assert_array_equal(load_model(path, strict).array("w"), W)
+        return
+    with pytest.raises(
+        ModelError, match=r"of 'w' at '.*' (is reached through a link|has 2 names on disk .*), which --"
+    ):
+        load_model(path, strict)
+
+
+def test_the_limit_is_on_the_model_and_its_data_together(tmp_path: Path) -> None:
+    path = model_at(tmp_path)
+    both = path.stat().st_size + len(BYTES)
+    assert load_model(path, ReadLimits(max_model_bytes=both)).limits.max_model_bytes == both
+    with pytest.raises(ModelError, match=rf"takes {both} bytes with its external data, and at most {both - 1} are"):
+        load_model(path, ReadLimits(max_model_bytes=both - 1))
 
 
 def noted(path: Path) -> tuple[str, ...]:
@@ -404,6 +447,21 @@ class TestReading:
         (tmp_path / "w.bin").write_bytes(b"other")
         with pytest.raises(ModelError, match="changed since"):
             model.array("w")
+
+    def test_who_hands_on_the_path_can_look_once_more(self, tmp_path: Path) -> None:
+        model = self.two(tmp_path)
+        model.files.refuse_changed()
+        for changed in (tmp_path / "w.bin", model.path):
+            content = changed.read_bytes()
+            status = changed.stat()
+            os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+            with pytest.raises(ModelError, match=f"{changed.name}' changed since the model was opened; open the model"):
+                model.files.refuse_changed()
+            changed.unlink()
+            with pytest.raises(ModelError, match=f"{changed.name}' cannot be read any more: No such file"):
+                model.files.refuse_changed()
+            changed.write_bytes(content)
+            model = load_model(model.path)
 
     def test_hundreds_of_data_files_do_not_use_up_descriptors(self, tmp_path: Path) -> None:
         tensors = []

@@ -9,11 +9,11 @@ import numpy as np
 import onnx
 import pytest
 from networks import convolutional, saved, with_external_data
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from onnxsens.arrays import TensorSpec
-from onnxsens.errors import ModelError
-from onnxsens.model import load_model
+from onnxsens.errors import ModelError, UsageError
+from onnxsens.model import ReadLimits, load_model, messages
 from onnxsens.model.messages import sized
 
 
@@ -121,7 +121,88 @@ def changed(folder: Path, change: Callable[[TensorProto], None]) -> Path:
     return saved(proto, folder / "m.onnx")
 
 
+class TestLimits:
+    def test_a_file_over_the_limit_is_not_read(self, models: Path) -> None:
+        path = models / "fashion_cnn.onnx"
+        size = path.stat().st_size
+        assert load_model(path, ReadLimits(max_model_bytes=size)).path == path
+        with pytest.raises(
+            ModelError, match=f"has {size:,} bytes, and at most {size - 1:,} are read; give --max-model"
+        ):
+            load_model(path, ReadLimits(max_model_bytes=size - 1))
+
+    def test_a_limit_of_nothing_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="--max-model-bytes 0 is not a number of bytes; give 1 or more"):
+            ReadLimits(max_model_bytes=0)
+
+    def test_sparse_tensors_count_as_they_are_written_out(self, tmp_path: Path) -> None:
+        proto = convolutional()
+        proto.graph.sparse_initializer.add(
+            values=numpy_helper.from_array(np.ones(1, np.float32), "wide"),
+            indices=numpy_helper.from_array(np.zeros(1, np.int64), "i"),
+            dims=[1 << 20, 1 << 20],
+        )
+        path = saved(proto, tmp_path / "m.onnx")
+        with pytest.raises(
+            ModelError, match=r"sparse tensors of 'm\.onnx' take 4,398,046,511,104 bytes when written out"
+        ):
+            load_model(path)
+        assert load_model(path, ReadLimits(max_model_bytes=1 << 43)).stored["wide"].shape == (1 << 20, 1 << 20)
+
+    def test_a_file_of_tiny_fields_ends_soon(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(messages, "MOST_FIELDS", 1000)
+        content = convolutional().SerializeToString()
+        (tmp_path / "m.onnx").write_bytes(content + sized(8, b"") * 500)
+        assert load_model(tmp_path / "m.onnx").proto.graph.node
+        (tmp_path / "m.onnx").write_bytes(content + sized(8, b"") * 1000)
+        with pytest.raises(ModelError, match="has more than 1,000 fields outside of its tensors"):
+            load_model(tmp_path / "m.onnx")
+
+    def test_a_long_name_is_not_held_once_for_each_tensor_below_it(self, tmp_path: Path) -> None:
+        """5 MB of name over 1000 tensors of a body, and over as many in a list."""
+        long = "n" * 5_000_000
+        small = [numpy_helper.from_array(np.zeros(1, np.float32), f"t{number}") for number in range(1000)]
+        body = helper.make_graph([helper.make_node("Identity", ["t0"], ["o"])], "b", [], [], small)
+        proto = convolutional()
+        proto.graph.node.append(helper.make_node("If", ["c"], [long], then_branch=body))
+        proto.graph.node.append(helper.make_node("Odd", ["c"], ["p"], **{long: small}))
+        path = saved(proto, tmp_path / "m.onnx")
+        tracemalloc.start()
+        try:
+            stored = load_model(path).stored
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(stored) > 2000
+        assert max(len(name) for name in stored) < 1100
+        assert peak < 150e6
+
+
 class TestMalformed:
+    @pytest.mark.parametrize(
+        "dims",
+        [[1] * 33, [2**62] * 10**6, [1] * 10**6],
+        ids=["one more than numpy has", "a million large ones", "a million"],
+    )
+    def test_more_axes_than_any_array_has_are_refused_before_they_are_multiplied(
+        self, tmp_path: Path, dims: list[int]
+    ) -> None:
+        def reshape(tensor: TensorProto) -> None:
+            tensor.ClearField("dims")
+            tensor.dims.extend(dims)
+
+        with pytest.raises(ModelError, match=f"'head' has {len(dims)} axes, and at most 32 are read"):
+            load_model(changed(tmp_path, reshape))
+
+    def test_an_empty_tensor_of_an_impossible_shape_is_refused(self, tmp_path: Path) -> None:
+        def empty(tensor: TensorProto) -> None:
+            tensor.ClearField("dims")
+            tensor.dims.extend([2**40, 0, 2**40])
+            tensor.raw_data = b""
+
+        with pytest.raises(ModelError, match=r"'head' has the shape \[1099511627776, 0, 1099511627776\]"):
+            load_model(changed(tmp_path, empty))
+
     @pytest.mark.parametrize("dims", [[-1, 3], [5, -6], [2**62, 4], [2**40, 2**40], [2**63 - 1]])
     def test_a_shape_that_no_tensor_has_is_refused(self, tmp_path: Path, dims: list[int]) -> None:
         def reshape(tensor: TensorProto) -> None:

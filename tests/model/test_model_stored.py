@@ -11,7 +11,7 @@ from networks import convolutional, model_of, normal, saved, with_external_data
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxsens.errors import ModelError
-from onnxsens.model import Model, load_model
+from onnxsens.model import Model, ReadLimits, load_model
 from onnxsens.model.stored import every_tensor, stored_tensors
 
 LARGE = 30  # rows of a [30, 20] tensor, whose payload is not parsed
@@ -206,10 +206,10 @@ def test_bfloat16_comes_as_the_type_of_ml_dtypes(tmp_path: Path) -> None:
 
 
 class TestSparse:
-    def model(self, folder: Path, tensor: onnx.SparseTensorProto) -> Model:
+    def model(self, folder: Path, tensor: onnx.SparseTensorProto, most_bytes: int = 64 << 30) -> Model:
         proto = model_of([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": ["N", 4]}, {"y": ["N", 5]}, {})
         proto.graph.sparse_initializer.append(tensor)
-        return load_model(saved(proto, folder / "m.onnx"))
+        return load_model(saved(proto, folder / "m.onnx"), ReadLimits(max_model_bytes=most_bytes))
 
     @pytest.mark.parametrize("indices", [[0, 7, 19], [[0, 0], [1, 2], [3, 4]]], ids=["flat", "coordinates"])
     def test_both_forms_of_indices_are_read_as_onnxruntime_reads_them(self, tmp_path: Path, indices: list[int]) -> None:
@@ -237,7 +237,10 @@ class TestSparse:
             model.array("w")
 
     def test_a_shape_that_no_memory_holds_is_refused(self, tmp_path: Path) -> None:
+        huge = sparse("w", [0], (10**9, 10**8))
         with pytest.raises(ModelError, match="does not fit into memory"):
-            self.model(tmp_path, sparse("w", [0], (10**9, 10**8))).array("w")
+            self.model(tmp_path, huge, 10**18).array("w")
+        with pytest.raises(ModelError, match="take 400,000,000,000,000,000 bytes when written out, and at most"):
+            self.model(tmp_path, huge)
         with pytest.raises(ModelError, match="has the shape"):
             self.model(tmp_path, sparse("w", [0], (10**18, 10**18)))

@@ -93,5 +93,28 @@ def test_a_family_within_limits_proposes_what_is_allowed_and_else_what_it_did() 
     assert within.settle(0.5) is None
 
 
+class Settling(TargetFamily):
+    """Finds other levels than it proposes, by as many samples as it may take; its gap is what was asked for last."""
+
+    gap = 0.25
+
+    def propose(self, boldness: float) -> dict[str, float]:
+        self.gap = boldness
+        return super().propose(boldness)
+
+    def settle(self, boldness: float, most: int | None = None) -> dict[str, float]:
+        return {"a": boldness, "b": 1.0 if most is None else most / 10}
+
+
+def test_what_a_family_within_limits_settles_on_is_moved_and_its_gap_is_that_of_the_family() -> None:
+    family = Settling(lambda target: {"a": target, "b": target})
+    within = Within(family, {"a": Allowed(Range(0.2, 0.3, "--min"))})
+    assert within.gap == 0.25
+    assert within.settle(0.6) == {"a": 0.3, "b": 1.0}
+    assert within.settle(0.25, 4) == {"a": 0.25, "b": 0.4}
+    assert within.propose(0.5) == {"a": 0.3, "b": 0.5}
+    assert within.gap == 0.5
+
+
 def test_weights_of_which_nothing_is_said_keep_their_level() -> None:
     assert moved({"a": 0.7, "b": 0.7}, {"a": Allowed(Range(0.0, 0.5, "--max"))}) == {"a": 0.5, "b": 0.7}

@@ -161,6 +161,13 @@ def test_the_samples_needed_are_the_fewest(limit: float, alpha: float) -> None:
     assert samples_needed(smallest_limit(samples, alpha), alpha) == samples
 
 
+@pytest.mark.parametrize("alpha", [0.0125, 0.3])
+def test_a_limit_that_is_missed_by_a_rounding_needs_one_sample_more(alpha: float) -> None:
+    for samples in range(1, 60):
+        limit = math.nextafter(smallest_limit(samples, alpha), 0.0)
+        assert samples_needed(limit, alpha) == samples + 1
+
+
 def test_samples_needed_by_hand() -> None:
     # z = 1.6449: n >= 2.7055 * 0.99 / 0.01 = 267.8.
     assert samples_needed(0.01, 0.05) == 268

@@ -94,6 +94,11 @@ def test_erk_meets_its_density_with_none_above_one(shapes: list[tuple[int, ...]]
     assert sum(d * s for d, s in zip(densities, sizes, strict=True)) == pytest.approx(density * sum(sizes))
 
 
+def test_at_full_density_every_weight_is_full_also_where_rounding_says_more() -> None:
+    """450 / 43 times 43 / 450 is a rounding above 1, which leaves no weight to share the rest."""
+    assert erk_densities([(25, 18)], 1.0) == [1.0]
+
+
 def test_lamp_scores_are_the_formula_of_the_paper() -> None:
     """Squares 1, 4, 9 ascending: 1/14, 4/13, 9/9."""
     scores = lamp_scores(np.array([[3.0, -1.0], [2.0, 0.0]], np.float32))

@@ -27,8 +27,10 @@ OTHER_NUMBERS = frozenset(
         "float8_e8m0fnu",
     }
 )
-LONGEST_NAME = 80
-MOST_AXES = 64  # that numpy has
+LONGEST_NAME = 80  # that is shown whole
+MOST_LETTERS = 10_000  # of a name that is read at all
+MOST_LEVELS = 100  # of dicts in dicts; a chain of a file's own making must not use up our stack
+MOST_AXES = 32  # that every numpy has
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +81,7 @@ class Checkpoint:
                 f"checkpoint '{self.path}' has two tensors called {quoted(repeated[0])}; save it with names that differ"
             )
         for parameter in self.parameters:
-            if len(parameter.shape) > MOST_AXES or any(size >= 2**63 for size in parameter.shape):
-                raise damaged(self.path, f"{quoted(parameter.name)} has a shape that no array can have")
+            refuse_shape(self.path, parameter.name, parameter.shape)
         if not self.parameters:
             raise CheckpointError(f"checkpoint '{self.path}' holds no tensors; save the model's weights to it")
 
@@ -118,6 +119,15 @@ class Format(Protocol):
         ...
 
 
+def refuse_shape(path: Path, name: str, shape: Sequence[int]) -> None:
+    """Raises:
+    CheckpointError: numpy has no array of this shape, with elements of up to 16 bytes. An empty one has limits, too.
+    """
+    few = len(shape) <= MOST_AXES and all(0 <= size < 2**63 for size in shape)
+    if not few or math.prod(size for size in shape if size) >= 2**63 // 16:
+        raise damaged(path, f"{quoted(name)} has a shape that no array can have")
+
+
 def dtype_named(name: str) -> np.dtype[Any] | None:
     """numpy's type for a name of numpy's or ml_dtypes'; None for what holds no plain number an element.
 
@@ -146,6 +156,24 @@ def damaged(path: Path, why: str) -> CheckpointError:
 def unreadable(path: Path, error: OSError) -> CheckpointError:
     """The error for a file that the system does not let us read."""
     return CheckpointError(f"checkpoint '{path}' cannot be read: {error.strerror or error}; check path and permissions")
+
+
+def refuse_endless(name: str, levels: int) -> None:
+    """For who walks a tree of a file's own making.
+
+    Raises:
+        ValueError: it is too deep, or a name on the way too long, to be a model's.
+    """
+    if levels > MOST_LEVELS:
+        raise ValueError(f"{quoted(name)} is nested more than {MOST_LEVELS} deep")
+    if len(name) > MOST_LETTERS:
+        raise ValueError(f"{quoted(name)} is a name of {len(name):,} letters")
+
+
+def one_line(error: Exception) -> str:
+    """What an exception of another package says, short and printable."""
+    text = " ".join(str(error).split())[:LONGEST_NAME] or type(error).__name__
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def quoted(name: str) -> str:

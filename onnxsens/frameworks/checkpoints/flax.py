@@ -23,6 +23,8 @@ from onnxsens.frameworks.checkpoints.checkpoint import (
     dtype_named,
     listed,
     quoted,
+    refuse_endless,
+    refuse_shape,
     unreadable,
 )
 
@@ -79,11 +81,16 @@ class Flax:
             notes.append(f"the optimizer's state '{OPTIMIZER}' is left out")
         parameters = []
         others = []
-        for name, leaf in leaves(path, tree):
+        try:
+            found = list(leaves(tree))
+        except ValueError as error:
+            raise damaged(path, str(error)) from error
+        for name, leaf in found:
             stored = whole(path, name, leaf) if isinstance(leaf, dict) else leaf
             if not isinstance(stored, Stored):
                 others.append(name)
                 continue
+            refuse_shape(path, name, stored.shape)
             dtype = dtype_named(stored.dtype)
             if dtype is None:
                 others.append(name)
@@ -112,7 +119,7 @@ def decoded(path: Path) -> Any:
         raise unreadable(path, error) from error
     try:
         return msgspec.msgpack.decode(content, ext_hook=extension)
-    except (msgspec.MsgspecError, ValueError, RecursionError, TypeError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError, TypeError, MemoryError) as error:
         raise damaged(path, "it is no whole msgpack file as Flax writes it") from error
 
 
@@ -128,12 +135,17 @@ def extension(code: int, content: memoryview) -> Any:
     return None
 
 
-def leaves(path: Path, tree: dict[Any, Any] | list[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """What is in a tree besides maps and lists, and None, by name; a map of pieces counts as one leaf."""
+def leaves(tree: dict[Any, Any] | list[Any], prefix: str = "", levels: int = 1) -> Iterator[tuple[str, Any]]:
+    """What is in a tree besides maps and lists, and None, by name; a map of pieces counts as one leaf.
+
+    Raises:
+        ValueError: it is deeper, or a name longer, than any model's.
+    """
     for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
         name = f"{prefix}{key}"
+        refuse_endless(name, levels)
         if isinstance(value, list) or (isinstance(value, dict) and CHUNKED not in value):
-            yield from leaves(path, value, f"{name}/")
+            yield from leaves(value, f"{name}/", levels + 1)
         elif value is not None:
             yield name, value
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from onnxsens.frameworks.checkpoints.checkpoint import listed
+from onnxsens.frameworks.checkpoints.checkpoint import listed, refuse_endless
 from onnxsens.frameworks.checkpoints.keras_names import (
     Config,
     is_known,
@@ -27,6 +27,7 @@ VARIABLES = "vars"
 LAYERS = "layers"
 # Groups beside the model's own: what an optimizer, metrics and losses keep.
 ASIDE = ("optimizer", "metrics", "loss", "_loss_tracker", "_compile_metrics", "optimizer_weights")
+MOST_GROUPS = 50_000  # that are looked into; groups may hold each other, so that there is no end to it
 LARGEST_RATIO = 1032  # bytes that deflate can make of one
 SLACK = 1 << 16  # bytes
 
@@ -73,6 +74,7 @@ class Tree:
     tf_keras: bool | None
     found: Names = field(default_factory=Names)
     numbered: list[str] = field(default_factory=list)
+    left: int = field(default_factory=lambda: MOST_GROUPS)
 
     def names(self, file: Any) -> Names:
         """Raises:
@@ -90,7 +92,15 @@ class Tree:
             self.found.notes.append(f"variables of {listed(self.numbered)} are numbered: the file does not name them")
         return self.found.unique()
 
+    def _go_on(self, group: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"more than {MOST_GROUPS:,} groups")
+        place = str(group.name)
+        refuse_endless(place, place.count("/"))
+
     def _layer(self, group: Any, layer: Layer) -> None:
+        self._go_on(group)
         self._variables(group, layer)
         for attribute, child in sorted(children(group), key=lambda item: rank(item[0])):
             if attribute == VARIABLES or (not layer.prefix and attribute in ASIDE):
@@ -106,6 +116,7 @@ class Tree:
 
     def _container(self, group: Any, prefix: str, layers: Mapping[str, Config]) -> None:
         """A list or dict of layers, each under its class in snake case and a number."""
+        self._go_on(group)
         places = {key: number for number, key in enumerate(layers)}
         for key, child in sorted(children(group), key=lambda item: places.get(item[0], len(places))):
             described = layers.get(key, {})

@@ -1,18 +1,15 @@
 """npz: arrays by name in a zip archive, as `numpy.savez` writes them; the way in for frameworks without a format here.
 
-Headers are read by us, values by numpy, and never Python objects: an archive that holds any is refused.
+Values are numbers and never Python objects: an archive that holds any is refused.
 """
 
-import math
 import zipfile
-import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
 from onnxsens.arrays import AnyArray
 from onnxsens.errors import CheckpointError
@@ -24,8 +21,10 @@ from onnxsens.frameworks.checkpoints.checkpoint import (
     damaged,
     dtype_named,
     listed,
+    one_line,
     quoted,
 )
+from onnxsens.npy_header import read_npy_header
 
 SUFFIX = ".npy"
 # The type that numpy keeps of a bfloat16 array that it saves: two bytes that mean nothing to it.
@@ -90,22 +89,17 @@ def header_of(path: Path, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dt
     """
     try:
         with zipfile.ZipFile(path) as archive, archive.open(info) as file:
-            version = npy.read_magic(file)
-            read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
-            if read is None:
-                raise damaged(path, f"{quoted(info.filename)} is an array of version {version}, which is not read")
-            shape, _, dtype = read(file)
-            length = file.tell()
-    except (*BROKEN_ZIP, ValueError, EOFError, SyntaxError) as error:
-        raise damaged(path, f"{quoted(info.filename)} does not begin like an array") from error
-    if dtype.hasobject:
+            header = read_npy_header(file)
+    except BROKEN_ZIP as error:
+        raise damaged(path, f"{quoted(info.filename)} does not begin like an array ({one_line(error)})") from error
+    if header.dtype.hasobject:
         raise CheckpointError(
             f"checkpoint '{path}' holds Python objects in {quoted(info.filename)}, which are not read for safety; "
             "save arrays of numbers only"
         )
-    if length + math.prod(shape) * dtype.itemsize != info.file_size or any(size < 0 for size in shape):
+    if header.length + header.nbytes != info.file_size:
         raise damaged(path, f"{quoted(info.filename)} has {info.file_size} bytes, which is not what its shape takes")
-    return tuple(shape), dtype
+    return header.shape, header.dtype
 
 
 def read_array(path: Path, entry: str, dtype: np.dtype[Any]) -> AnyArray:
@@ -116,8 +110,10 @@ def read_array(path: Path, entry: str, dtype: np.dtype[Any]) -> AnyArray:
     """
     try:
         with zipfile.ZipFile(path) as archive, archive.open(entry) as file:
-            values: AnyArray = npy.read_array(file, allow_pickle=False)
-    except (*BROKEN_ZIP, ValueError, EOFError, KeyError, zlib.error) as error:
+            header = read_npy_header(file)
+            content = np.frombuffer(file.read(), header.dtype)
+            values: AnyArray = content.reshape(header.shape, order="F" if header.fortran else "C")
+    except (*BROKEN_ZIP, KeyError) as error:
         raise damaged(path, f"the values of {quoted(entry)} cannot be read") from error
     if values.dtype == UNTYPED_16:
         return values.view(dtype)

@@ -4,7 +4,6 @@ The header is read here rather than by the package of that name, whose numpy sid
 format promises is checked before a value is read: places that follow each other, fit their shapes and fill the file.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +22,10 @@ from onnxsens.frameworks.checkpoints.checkpoint import (
     dtype_named,
     listed,
     quoted,
+    refuse_shape,
     unreadable,
 )
+from onnxsens.strict_json import StrictJSONError, read_json_file, read_json_object
 
 LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
 LENGTH = 8  # bytes that hold the header's length
@@ -133,24 +134,18 @@ def read_header(path: Path) -> Header:
     except OSError as error:
         raise unreadable(path, error) from error
     try:
-        fields = json.loads(text, object_pairs_hook=without_repeats)
-        if not isinstance(fields, dict):
-            raise TypeError("no object")  # noqa: TRY301 -- judged with what json itself refuses
+        fields = read_json_object(text, most_bytes=LARGEST_HEADER)
         metadata = fields.pop("__metadata__", None) or {}
         texts = {str(key): value for key, value in metadata.items() if isinstance(value, str)}
         entries = tuple(entry_of(name, value, LENGTH + length) for name, value in fields.items())
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except StrictJSONError as error:
+        raise damaged(path, f"its header is not what the format allows: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise damaged(path, "its header is not what the format allows") from error
+    for entry in entries:
+        refuse_shape(path, entry.name, entry.shape)
     check_places(path, entries, LENGTH + length, size)
     return Header(entries, texts)
-
-
-def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; json would take the last of two equal names without a word."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name twice")
-    return found
 
 
 def entry_of(name: str, value: Any, origin: int) -> Entry:
@@ -207,18 +202,20 @@ def open_shards(path: Path) -> Checkpoint:
         CheckpointError: the index is damaged, names a file elsewhere, or a shard lacks a tensor.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_repeats)
+        content = read_json_file(path)
         places = {str(name): str(file) for name, file in content["weight_map"].items()}
     except OSError as error:
         raise unreadable(path, error) from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise damaged(path, "it is no index of shards") from error
     found: dict[tuple[str, str], Parameter] = {}
     unread: set[tuple[str, str]] = set()
     extra: list[str] = []
     for file in dict.fromkeys(places.values()):
-        if Path(file).name != file:
+        if Path(file).name != file or not file.isprintable():
             raise damaged(path, f"it names {quoted(file)}, which is not beside it")
+        if (path.parent / file).exists() and not (path.parent / file).is_file():
+            raise damaged(path, f"it names {quoted(file)}, which is no regular file")
         parameters, strange = parameters_of(path.parent / file)
         found.update({(parameter.name, file): parameter for parameter in parameters})
         unread.update((name, file) for name in strange)

@@ -6,6 +6,7 @@ mapping where torch can map it.
 
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from onnxsens.frameworks.checkpoints.checkpoint import (
     dtype_named,
     listed,
     quoted,
+    refuse_endless,
 )
 
 # Where trainers keep the weights among other things, the likeliest first.
@@ -35,6 +37,7 @@ AVERAGES = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "params_ema"
 WRAPPERS = ("module.", "_orig_mod.")
 LEGACY = re.compile(rb"\x80[\x02-\x05]")
 OF_ANOTHER = ".safetensors"
+MOST_LEAVES = 1_000_000
 LARGEST_REPEATED = 1 << 26  # bytes; an expanded tensor repeats its storage, however often a file says
 SAVE_WEIGHTS = "save its weights alone: torch.save(model.state_dict(), 'model.pt')"
 
@@ -68,7 +71,10 @@ class Torch:
         notes = [] if zipped else ["a file of the format before torch 1.6 cannot be mapped; it is in memory as a whole"]
         if path.name.endswith(OF_ANOTHER):
             notes = [f"a file of torch.save, though it is called {OF_ANOTHER}; it is in memory as a whole"]
-        tensors, others, more = named_tensors(torch, content)
+        try:
+            tensors, others, more = named_tensors(torch, content)
+        except ValueError as error:
+            raise damaged(path, str(error)) from error
         notes.extend(more)
         if others:
             notes.append(f"{listed(others)} left out: no plain tensors of numbers")
@@ -81,9 +87,11 @@ FORMAT = Torch()
 
 def refuse_programs(path: Path) -> None:
     """Raises:
-    CheckpointError: the archive holds code beside the weights, which torch would have to load as well.
+    CheckpointError: the archive holds code beside the weights, which torch would have to load as well; or it was
+        packed by something else than torch, which compresses nothing.
     """
-    for entry in entries_of(path):
+    entries = entries_of(path)
+    for entry in entries:
         if entry.endswith("/archive_format") or entry.endswith("models/model.json"):
             raise CheckpointError(
                 f"checkpoint '{path}' is an exported program; save its weights alone: "
@@ -94,6 +102,8 @@ def refuse_programs(path: Path) -> None:
                 f"checkpoint '{path}' is a TorchScript program; save its weights alone: "
                 "torch.save(torch.jit.load(path).state_dict(), 'model.pt')"
             )
+    if any(info.compress_type != zipfile.ZIP_STORED for info in entries.values()):
+        raise CheckpointError(f"checkpoint '{path}' was packed again; hand in the file that torch.save wrote")
 
 
 def torch_for(path: Path) -> Any:
@@ -156,19 +166,33 @@ def named_tensors(torch: Any, content: Any) -> tuple[list[tuple[str, Any]], list
 
 
 def holds_tensors(torch: Any, value: Any) -> bool:
-    """Whether it is a dict with a tensor in it, however deep."""
+    """Whether it is a dict with a tensor in it, at any depth."""
     return isinstance(value, Mapping) and any(isinstance(leaf, torch.Tensor) for _, leaf in flat(value))
 
 
-def flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Leaves of nested dicts, lists and tuples by name, keys joined with dots."""
-    items: Iterable[tuple[Any, Any]] = content.items() if isinstance(content, Mapping) else enumerate(content)
-    for key, value in items:
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping | list | tuple):
-            yield from flat(value, f"{name}.")
-        else:
-            yield name, value
+def flat(content: Any) -> Iterator[tuple[str, Any]]:
+    """Leaves of nested dicts, lists and tuples by name, keys joined with dots.
+
+    Raises:
+        ValueError: a dict or list holds itself, or all of them together hold each other far too often.
+    """
+    left = MOST_LEAVES
+
+    def walked(content: Any, prefix: str, levels: int) -> Iterator[tuple[str, Any]]:
+        nonlocal left
+        items: Iterable[tuple[Any, Any]] = content.items() if isinstance(content, Mapping) else enumerate(content)
+        for key, value in items:
+            name = f"{prefix}{key}"
+            refuse_endless(name, levels)
+            left -= 1
+            if left < 0:
+                raise ValueError(f"it holds more than {MOST_LEAVES:,} things")
+            if isinstance(value, Mapping | list | tuple):
+                yield from walked(value, f"{name}.", levels + 1)
+            else:
+                yield name, value
+
+    return walked(content, "", 1)
 
 
 def is_plain(torch: Any, value: Any) -> bool:

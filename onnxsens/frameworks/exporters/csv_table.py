@@ -28,7 +28,8 @@ COLUMNS = (
     "model",
     "model_sha256",
 )
-FORMULA = ("=", "+", "-", "@")
+# What makes a cell a formula, for full-width signs as spreadsheets take them in some languages.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class CsvTable:
         for layer in layers:
             writer.writerow(described(layer) | origin)
         for name, reason in left_out:
-            writer.writerow({"parameter": cell(name), "left_out": plain(reason)} | origin)
+            writer.writerow({"parameter": cell(name), "left_out": cell(reason)} | origin)
         return {"layers.csv": text.getvalue()}
 
 
@@ -70,21 +71,21 @@ def described(layer: Layer) -> dict[str, object]:
         "zeros": layer.zeros,
         "elements": layer.size,
         "sparsity": layer.sparsity,
-        "pattern": layer.pattern or "unstructured",
+        "pattern": cell(layer.pattern or "unstructured"),
         "shape": "x".join(map(str, layer.shape)),
-        "dtype": layer.dtype,
-        "operator": layer.operator,
+        "dtype": cell(layer.dtype),
+        "operator": cell(layer.operator),
         "onnx": cell(" ".join(layer.tensors)),
         "aliases": cell(" ".join(layer.aliases)),
-        "confidence": layer.confidence,
+        "confidence": cell(layer.confidence),
         "rescaled": "yes" if layer.rescaled else "no",
     }
 
 
 def cell(text: str) -> str:
     """A name in one line, which no spreadsheet takes for a formula."""
-    text = plain(text)
-    return f"'{text}" if text.startswith(FORMULA) else text
+    shown = plain(text)
+    return f"'{shown}" if text.startswith(FORMULA) or shown.startswith(FORMULA) else shown
 
 
 def no_reason(layer: Layer) -> None:
