@@ -17,6 +17,7 @@ REMARKS = {
     "other outputs": "changes only outputs that no metric reads",
     "no effect": "no effect on the outputs",
     "not executed": "not executed on these samples",
+    "not measured": "not measured",
 }
 
 

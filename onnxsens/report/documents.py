@@ -8,7 +8,7 @@ import msgspec
 
 from onnxsens.engine.questions import Measurement
 from onnxsens.plan.planfile import Plan
-from onnxsens.results import Inspection, ScanResult, Verification
+from onnxsens.results import Inspection, RunPage, RunReport, ScanResult, Verification
 from onnxsens.scan import Point
 
 
@@ -110,6 +110,21 @@ def scan(result: ScanResult) -> dict[str, Any]:
 def plan(made: Plan) -> Any:
     """The plan as in its file."""
     return msgspec.to_builtins(made)
+
+
+def findings(result: RunReport) -> dict[str, Any]:
+    """What was looked at in a run folder."""
+    return {"run": result.folder, "sound": result.sound, "checks": [asdict(finding) for finding in result.findings]}
+
+
+def page(result: RunPage) -> dict[str, Any]:
+    """What is on the page of a run."""
+    return {
+        "model": result.model,
+        "plan": result.plan is not None,
+        "curves": [asdict(curve) for curve in result.curves],
+        "failures": dict(result.failures),
+    }
 
 
 def verification(result: Verification) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from onnxsens.frameworks.exporting import Exported
 from onnxsens.frameworks.mapfile import Map, MappedTensor, Share
 from onnxsens.frameworks.mapping import covered
 from onnxsens.frameworks.masks import lost
-from onnxsens.report.tables import FOLDED, LEFT, RIGHT, table
+from onnxsens.report.tables import FOLDED, LEFT, RIGHT, lines, table
 from onnxsens.report.text import count, inert, percent
 
 MOST_UNUSED = 8
@@ -44,36 +44,36 @@ def mapped(made: Map) -> RenderableType:
         "coverage",
         [("confidence", LEFT), ("weights", RIGHT), ("elements", RIGHT), ("", FOLDED)],
         [
-            [name, count(share.tensors), of_all(share, made), MEANING[name]]
+            [inert(name), count(share.tensors), of_all(share, made), MEANING.get(name, "")]
             for name, share in made.coverage.weights.items()
         ],
     )
-    lines = [covered(made.coverage)]
+    said = [covered(made.coverage)]
     known = made.coverage.parameters
     if made.checkpoint is not None:
         found = made.coverage.parameters_found
-        lines.append(
+        said.append(
             f"{count(found.tensors)} of {count(known.tensors)} parameters of '{inert(made.checkpoint.file)}' with two "
             "axes and more are in the model"
         )
         unused = made.coverage.unused
         if unused:
             more = f", and {len(unused) - MOST_UNUSED} more" if len(unused) > MOST_UNUSED else ""
-            lines.append("not in the model: " + ", ".join(inert(name) for name in unused[:MOST_UNUSED]) + more)
+            said.append("not in the model: " + ", ".join(inert(name) for name in unused[:MOST_UNUSED]) + more)
     vectors = [tensor for tensor in made.tensors if tensor.role == "vector"]
     sure = sum(tensor.is_sure for tensor in vectors)
-    lines.append(f"{count(sure)} of {count(len(vectors))} biases and other vectors have a certain parameter")
-    return Group(weights, Text(), shares, Text(), Text("\n".join(lines)))
+    said.append(f"{count(sure)} of {count(len(vectors))} biases and other vectors have a certain parameter")
+    return Group(weights, Text(), shares, Text(), lines(*said))
 
 
 def row(tensor: MappedTensor) -> list[str]:
     """One weight."""
     return [
         inert(tensor.name),
-        tensor.operator,
+        inert(tensor.operator),
         "x".join(map(str, tensor.shape)),
         "\n".join(inert(name) for name in tensor.parameters) or "-",
-        tensor.transform or "-",
+        inert(tensor.transform) or "-",
         tensor.confidence,
         inert("; ".join(tensor.evidence)),
     ]
@@ -94,7 +94,7 @@ def document(made: Map) -> dict[str, Any]:
 def exported(done: Exported) -> RenderableType:
     """What went over, and what did not."""
     what = "the tested zeros" if done.mode == "mask" else "how many zeros, which are ranked again where it is applied"
-    lines = [
+    said = [
         f"{count(done.parameters)} parameters with {count(done.zeros)} zeros of {count(done.elements)} "
         f"({percent(done.zeros / max(done.elements, 1))}) as {done.format}, mode {done.mode}: {what}",
         f"run with {done.ran_with}" if done.ran_with else "this format was not run with its tool",
@@ -103,4 +103,4 @@ def exported(done: Exported) -> RenderableType:
         else "names by what the ONNX file says",
         *(inert(line) for line in lost(done.left_out, done.not_updated)),
     ]
-    return Text("\n".join(lines))
+    return lines(*said)

@@ -5,9 +5,9 @@ from rich.text import Text
 
 from onnxsens.plan.front import Front
 from onnxsens.plan.planfile import Difference, MetricQuality, Plan, PlannedWeight, size_of
-from onnxsens.report.tables import FOLDED, LEFT, RIGHT, table
-from onnxsens.report.text import count, duration, inert, percent, quality, size
-from onnxsens.results import Applied, Diagnosis, Estimate, Verification
+from onnxsens.report.tables import FOLDED, LEFT, RIGHT, lines, table
+from onnxsens.report.text import count, duration, inert, message, percent, quality, size
+from onnxsens.results import Applied, Diagnosis, Estimate, RunPage, RunReport, Verification
 from onnxsens.targets import targets
 
 
@@ -24,7 +24,7 @@ def plan(made: Plan) -> RenderableType:
         ],
         [
             [
-                proposal.picker,
+                inert(proposal.picker),
                 percent(proposal.sparsity),
                 count(proposal.samples),
                 *(quality(proposal.drops.get(name)) for name in made.quality.metrics),
@@ -40,7 +40,7 @@ def plan(made: Plan) -> RenderableType:
             ("weight", FOLDED),
             ("operator", LEFT),
             ("shape", LEFT),
-            *([] if zeroes else [(made.level_kind, RIGHT)]),
+            *([] if zeroes else [(inert(made.level_kind), RIGHT)]),
             ("sparsity", RIGHT),
             ("zeros", RIGHT),
             ("", FOLDED),
@@ -48,7 +48,7 @@ def plan(made: Plan) -> RenderableType:
         [
             [
                 inert(weight.name),
-                weight.op,
+                inert(weight.op),
                 "x".join(map(str, weight.shape)),
                 *([] if zeroes else ["-" if weight.setting is None else f"{weight.setting:g}"]),
                 percent(weight.sparsity),
@@ -72,11 +72,11 @@ def compared(made: Plan) -> list[RenderableType]:
         if rows:
             names = list(rows[0].metrics)
             columns = [("", LEFT), ("sparsity", RIGHT), *((f"{inert(name)} drop", RIGHT) for name in names)]
-            lines = [
-                [row.name, percent(row.sparsity), *(with_interval(row.metrics.get(name)) for name in names)]
+            cells = [
+                [inert(row.name), percent(row.sparsity), *(with_interval(row.metrics.get(name)) for name in names)]
                 for row in rows
             ]
-            shown += [table(title, columns, lines), Text()]
+            shown += [table(title, columns, cells), Text()]
     return shown
 
 
@@ -106,7 +106,7 @@ def front(found: Front) -> RenderableType:
         [
             [
                 percent(point.sparsity),
-                point.picker,
+                inert(point.picker),
                 *(quality(point.drops.get(name)) for name in names),
                 "" if point.on_front else "beaten",
             ]
@@ -118,18 +118,18 @@ def front(found: Front) -> RenderableType:
 def headline(made: Plan) -> RenderableType:
     """Sparsity, quality and the verdict, a line each."""
     totals = made.totals
-    lines = [
-        f"{achieved(made)}, picked by {made.choice.picker}; "
+    said = [
+        f"{achieved(made)}, picked by {inert(made.choice.picker)}; "
         f"compressed {size(totals.bytes_zlib_dense)} -> {size(totals.bytes_zlib_pruned)}"
     ]
-    lines += [metric_line(name, item, made.quality.samples) for name, item in made.quality.metrics.items()]
-    lines += [f"{inert(name)} could not be measured: {inert(why)}" for name, why in made.quality.failures.items()]
+    said += [metric_line(name, item, made.quality.samples) for name, item in made.quality.metrics.items()]
+    said += [f"{inert(name)} could not be measured: {inert(why)}" for name, why in made.quality.failures.items()]
     if made.objective.target is not None:
         aim = targets.get(made.objective.target)
-        lines.append(f"target {aim.name}: speed-up {aim.speedup}; {aim.line} ({'; '.join(aim.sources)})")
+        said.append(f"target {aim.name}: speed-up {aim.speedup}; {aim.line} ({'; '.join(aim.sources)})")
     if made.level_kind == "sparsity" and made.totals.zeros:
-        lines.append("to fine-tune it in its framework, hold the zeros of the weights below and let all else go")
-    text = Text("\n".join(lines) + "\n")
+        said.append("to fine-tune it in its framework, hold the zeros of the weights below and let all else go")
+    text = lines(*said, "")
     if made.quality.verified is None:
         return text + Text("there is no quality goal, so nothing was verified", style="yellow")
     looks = f" (look {made.quality.looks} of 3 at the hold-out split)" if made.quality.looks > 1 else ""
@@ -156,7 +156,7 @@ def metric_line(name: str, item: MetricQuality, samples: int) -> str:
     interval = "too few samples for an interval"
     if item.low is not None and item.high is not None:
         interval = f"95 %: {quality(item.low)} to {quality(item.high)}"
-    unit = f" {item.unit}" if item.unit and item.unit != "fraction" else ""
+    unit = f" {inert(item.unit)}" if item.unit and item.unit != "fraction" else ""
     return (
         f"{inert(name)} {quality(item.dense)} -> {quality(item.pruned)}{unit}: drop {quality(item.drop)} "
         f"({interval}{limit}) on {count(samples)} hold-out samples"
@@ -176,15 +176,15 @@ def remark(weight: PlannedWeight) -> str:
 def verification(result: Verification) -> RenderableType:
     """Each limit, kept or not."""
     of = "hold-out samples" if result.split == "holdout" else "samples"
-    lines = [
-        Text(
+    said = [
+        lines(
             f"{inert(name)}: drop {quality(item.measurement.drop)}, at most {quality(item.bound)}, limit "
             f"{quality(item.limit)} on {count(result.samples)} {of}: {'kept' if item.holds else 'EXCEEDED'}"
         )
         for name, item in result.verdicts.items()
     ]
-    lines += [Text(f"{inert(name)}: {inert(why)}") for name, why in result.failures.items()]
-    return Group(*lines)
+    said += [lines(f"{inert(name)}: {inert(why)}") for name, why in result.failures.items()]
+    return Group(*said)
 
 
 def applied(result: Applied) -> RenderableType:
@@ -193,6 +193,20 @@ def applied(result: Applied) -> RenderableType:
         f"{inert(str(result.path))}: {count(result.zeros)} of {count(result.parameters)} weights are zero, "
         f"{len(result.changed)} initializers changed"
     )
+
+
+def findings(result: RunReport) -> RenderableType:
+    """What was looked at in a run folder, a line each."""
+    rows = [[inert(finding.name), finding.state, message(finding.text)] for finding in result.findings]
+    verdict = "is sound" if result.sound else "is NOT sound"
+    return table(f"run {inert(result.folder)} {verdict}", [("part", LEFT), ("state", LEFT), ("", FOLDED)], rows)
+
+
+def page(result: RunPage) -> RenderableType:
+    """What is on the page."""
+    weights = len({curve.weight for curve in result.curves})
+    what = "no plan" if result.plan is None else f"a plan for {len(result.plan.weights)} weights"
+    return lines(f"{inert(result.model)}: {what}, curves of {weights} weights")
 
 
 def estimate(result: Estimate) -> RenderableType:

@@ -1,8 +1,13 @@
 """Small pieces of text: numbers, and names from untrusted files made harmless."""
 
+import re
 import unicodedata
 
 MAX_NAME = 200
+MAX_MESSAGE = 2000
+# Letters that show nothing: they would make two names look like one.
+BLANK_LETTERS = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+QUOTED = re.compile(f"'[^']{{{MAX_NAME + 1},}}'")
 
 
 def inert(text: str) -> str:
@@ -10,13 +15,33 @@ def inert(text: str) -> str:
 
     A name may hold an escape sequence that clears the screen, or a line break that fakes a message.
     """
-    shown = "".join(character if is_harmless(character) else escape(character) for character in text)
-    return shown if len(shown) <= MAX_NAME else shown[: MAX_NAME - 3] + "..."
+    return capped(harmless(text[: MAX_NAME + 1]), MAX_NAME)
+
+
+def harmless(text: str) -> str:
+    """The same of a text of any length."""
+    return "".join(character if is_harmless(character) else escape(character) for character in text)
+
+
+def harmless_lines(text: str) -> str:
+    """The same of a text of ours that has line breaks of its own."""
+    return "\n".join(map(harmless, text.split("\n")))
+
+
+def message(text: str) -> str:
+    """What is said to the user, on one line: names in it capped one by one, so that what to do is still there."""
+    short = QUOTED.sub(lambda found: f"'{inert(found.group()[1:-1])}'", text)
+    return capped(harmless(short[: MAX_MESSAGE + 1]), MAX_MESSAGE)
+
+
+def capped(text: str, most: int) -> str:
+    """At most so many characters, with dots where there were more."""
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def is_harmless(character: str) -> bool:
     """Whether a character only shows itself."""
-    return not unicodedata.category(character).startswith("C") and character not in "\u2028\u2029"
+    return not unicodedata.category(character).startswith(("C", "Zl", "Zp")) and character not in BLANK_LETTERS
 
 
 def escape(character: str) -> str:

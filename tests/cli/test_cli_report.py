@@ -1,0 +1,82 @@
+"""`onnxsens report`: a run as one file for a browser, as a user asks for it."""
+
+import getpass
+from pathlib import Path
+
+import pytest
+from commands import ROOT, document, onnxsens
+
+from tests.fault.browser import browser, chromium
+
+MODEL = ROOT / "models" / "jv_gru.onnx"
+DATA = ROOT / "models" / "japanese_vowels_test.npz"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "run"
+    goal = ("--sparsity", "0.5", "--confidence", "none", "--update", "none")
+    done = onnxsens("auto", MODEL, "-d", DATA, *goal, "-o", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    done = onnxsens("report", run, "-o", path)
+    assert done.returncode == 0, done.stderr
+    assert "a plan for" in done.stdout and f"wrote {path}" in done.stderr
+    return path
+
+
+def test_the_page_has_every_planned_weight_and_the_answer(run: Path, page: Path) -> None:
+    text = page.read_text()
+    plan = document("report", run, "-o", page, "--force")
+    assert plan["plan"] is True and plan["model"] == "jv_gru.onnx"
+    assert "50.0 % of" in text
+    for curve in plan["curves"]:
+        assert curve["weight"] in text and curve["points"]
+
+
+def test_the_page_names_no_folder_of_this_machine(run: Path, page: Path) -> None:
+    text = page.read_text()
+    for private in (str(run), str(run.parent), str(ROOT), str(Path.home()), f"/{getpass.getuser()}/"):
+        assert private == "/" or private not in text
+
+
+def test_the_same_run_gives_the_same_page(run: Path, page: Path, tmp_path: Path) -> None:
+    assert onnxsens("report", run, "-o", tmp_path / "again.html").returncode == 0
+    assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
+
+
+def test_what_is_there_is_kept_without_force_and_the_run_even_with(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.html").write_text("mine")
+    done = onnxsens("report", run, "-o", tmp_path / "mine.html")
+    assert done.returncode == 4 and "--force" in done.stderr and (tmp_path / "mine.html").read_text() == "mine"
+    before = (run / "plan.json").read_bytes()
+    done = onnxsens("report", run, "-o", run / "plan.json", "--force")
+    assert done.returncode == 3 and "choose another name" in done.stderr and (run / "plan.json").read_bytes() == before
+
+
+def test_a_folder_without_a_run_is_refused_on_one_line(tmp_path: Path) -> None:
+    done = onnxsens("report", tmp_path, "-o", tmp_path / "x.html")
+    assert done.returncode == 3 and done.stderr.count("\n") == 1 and "holds no run" in done.stderr
+
+
+@pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")
+def test_in_a_browser_it_draws_every_curve_and_asks_for_nothing(run: Path, page: Path) -> None:
+    program = chromium()
+    assert program is not None
+    weights = {curve["weight"] for curve in document("report", run, "-o", page, "--force")["curves"]}
+    with browser(program) as opened:
+        seen = opened.visit(
+            page,
+            "document.querySelectorAll('figure').length",
+            "[...document.querySelectorAll('path')].every((path) => path.getTotalLength() > 0)",
+            "document.querySelectorAll('option').length",
+            "getComputedStyle(document.querySelector('.curve')).fill",
+        )
+    assert not seen.dialogs and not seen.requests and not seen.complaints
+    assert seen.answers[0] == len(weights) and seen.answers[1] is True and seen.answers[2] >= 1
+    assert seen.answers[3] == "none"  # the style sheet is in force

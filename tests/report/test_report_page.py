@@ -1,0 +1,233 @@
+"""A run as one page: what is on it, that nothing on it runs, and that it says nothing of this machine."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onnxsens.plan.planfile import (
+    Choice,
+    DataSource,
+    Generator,
+    MetricQuality,
+    ModelSource,
+    Objective,
+    Plan,
+    PlannedWeight,
+    Proposal,
+    Quality,
+    SkippedParameters,
+    Totals,
+)
+from onnxsens.report.page import MOST_DRAWN, drop_alone, in_script, page
+from onnxsens.results import CurvePoint, MeasuredCurve, RunPage
+
+DIGEST = "0" * 64
+
+
+def weight(name: str = "w", zeros: int = 50, **changes: Any) -> PlannedWeight:
+    made = PlannedWeight(
+        name=name, op="MatMul", shape=[10, 10], dtype="float32", encoding="initializer", level=zeros / 100,
+        sparsity=zeros / 100, zeros=zeros, pattern="unstructured", macs=100, effect="effective", picks={},
+        failure=None, sha256=DIGEST,
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **changes)
+
+
+def plan_of(*weights: PlannedWeight, text: str = "plain", verified: bool | None = True) -> Plan:
+    """A plan in which every text that a model, a user or another program can set is this one."""
+    size, zeros = 100 * len(weights), sum(each.zeros for each in weights)
+    metric = MetricQuality(
+        unit=text, higher_is_better=True, dense=0.9, pruned=0.89, drop=0.01, low=0.005, high=0.015, bound=0.016,
+        limit=0.02, search_drop=0.01, predicted_drop=None,
+    )  # fmt: skip
+    return Plan(
+        schema="onnxsens.plan/1",
+        generator=Generator(name=text, version=text, onnx=text, onnxruntime=text, numpy=text, provider=text),
+        model=ModelSource(file=text, sha256=DIGEST, parameters=size + 7),
+        data=DataSource(sha256=DIGEST, samples=10, search=5, holdout=5, seed=0, scan_samples=5),
+        technique=text,
+        level_kind="sparsity",
+        objective=Objective(
+            kind="max-drop", max_drop={text: 0.02}, sparsity=None, confidence=0.95, search_metric=text, target=None
+        ),
+        totals=Totals(
+            parameters=size, zeros=zeros, sparsity=zeros / size, macs_dense=None, macs_nonzero=None, bytes_dense=400,
+            bytes_zlib_dense=300, bytes_zlib_pruned=200,
+        ),
+        quality=Quality(samples=5, looks=1, verified=verified, metrics={text: metric}, failures={text: text}),
+        choice=Choice(
+            picker=text,
+            exact=False,
+            proposals=[Proposal(picker=text, baseline=False, sparsity=0.5, samples=5, drops={text: 0.1}, gap=None)],
+            disagreement=None,
+            points=3,
+            joint_runs=1,
+        ),
+        weights=list(weights),
+        skipped=[
+            SkippedParameters(name=text, shape=[7], dtype=text, tensors=1, parameters=7, reason=text),
+        ],
+        changed=[],
+        update=text,
+    )  # fmt: skip
+
+
+def curve(name: str = "w", metric: str = "plain", *, drops: tuple[float, ...] = (0.1, 0.2, 0.4)) -> MeasuredCurve:
+    levels = [(number + 1) / (len(drops) + 1) for number in range(len(drops))]
+    points = tuple(
+        CurvePoint(level, drop, drop - 0.01, drop + 0.01, 64) for level, drop in zip(levels, drops, strict=True)
+    )
+    return MeasuredCurve(name, "magnitude", metric, points)
+
+
+def run_of(plan: Plan | None, *curves: MeasuredCurve, text: str = "plain", places: tuple[str, ...] = ()) -> RunPage:
+    return RunPage(text, "onnxsens 1", plan, curves, {text: text}, places)
+
+
+def page_of(text: str, name: str) -> str:
+    return page(run_of(plan_of(weight(name, failure=text), text=text), curve(name, text), text=text))
+
+
+class Elements(HTMLParser):
+    """What a browser finds: elements with their attributes, and the text of each script and style."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.inside: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        (self.inside if self.tags and self.tags[-1][0] in ("script", "style") else self.words).append(data)
+
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "\" onclick='alert(1)'",
+    "<!--<script>",
+    "{{7*7}}{% raw %}",
+    "&lt;b&gt;",
+    "]]>\u2028\u2029",
+    "\x1b[2J\x00\x7f\u202e",
+    "lone \ud800",
+]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_a_hostile_text_is_text_wherever_it_stands(hostile: str) -> None:
+    plain, other = Elements(page_of("plain", "w")), Elements(page_of(hostile, hostile))
+    assert [tag for tag, _ in other.tags] == [tag for tag, _ in plain.tags]
+    assert [sorted(attributes) for _, attributes in other.tags] == [sorted(attributes) for _, attributes in plain.tags]
+    assert not set(page_of(hostile, hostile)) & set("\x00\x1b\x7f\u202e\u2028\u2029\ud800")
+
+
+@given(st.text(max_size=50))
+@settings(max_examples=60, deadline=None)
+def test_any_name_leaves_the_page_as_it_is_built(name: str) -> None:
+    assert [tag for tag, _ in Elements(page_of(name, name)).tags] == [
+        tag for tag, _ in Elements(page_of("plain", "w")).tags
+    ]
+
+
+@given(st.recursive(st.none() | st.booleans() | st.text() | st.integers(), st.lists))
+def test_a_script_block_holds_the_data_and_ends_nowhere_else(data: object) -> None:
+    text = in_script(data)
+    assert json.loads(text) == data
+    assert text.isascii() and not set(text) & set("<>&\x7f")
+
+
+def test_the_policy_allows_what_is_on_the_page_and_nothing_else() -> None:
+    text = page_of("plain", "w")
+    found = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert found is not None
+    policy = found.group(1)
+    assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy and "http" not in policy
+    for kind, pattern in (("style", r"<style>(.*?)</style>"), ("script", r"<script>(.*?)</script>")):
+        (content,) = re.findall(pattern, text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+
+
+def test_nothing_on_the_page_is_loaded() -> None:
+    for tag, attributes in Elements(page_of("plain", "w")).tags:
+        assert not set(attributes) & {"src", "href", "srcset", "style", "action"}
+        assert not [name for name in attributes if name.startswith("on")], tag
+    assert "://" not in page_of("plain", "w").replace("http://www.w3.org/2000/svg", "")
+
+
+def test_it_has_the_answer_the_plan_and_what_is_left_alone() -> None:
+    made = plan_of(weight("a", 50), weight("b", 100, effect="no effect"), text="kl")
+    words = " ".join(Elements(page(run_of(made, curve("a", "kl")))).words)
+    assert "75.0 % of 200 weights are zero" in words and "verified at 95% confidence" in words
+    assert "300 B compressed before, 200 B after" in words
+    assert "0.005 to 0.015" in words and "0.02" in words
+    for name in ("a", "b", "MatMul", "10x10", "50.0 %", "no effect on these samples, left dense"):
+        assert name in words
+
+
+@pytest.mark.parametrize(
+    ("verified", "said"), [(True, "verified at"), (False, "NOT verified at"), (None, "nothing was verified")]
+)
+def test_it_says_whether_the_plan_was_verified(verified: bool | None, said: str) -> None:
+    assert said in page(run_of(plan_of(weight(), verified=verified)))
+
+
+def test_a_scan_without_a_plan_is_shown_too() -> None:
+    text = page(run_of(None, curve("a", "kl")))
+    assert "There is no plan yet" in text and "The plan</h2>" not in text
+    assert data_of(text)["weights"][0] | {"lines": []} == {"name": "a", "planned": None, "lines": []}
+
+
+def test_the_data_are_the_points_and_the_metric_of_the_search_comes_first() -> None:
+    made = plan_of(weight("a", 50), text="kl")
+    data = data_of(
+        page(run_of(made, curve("a", "accuracy"), curve("a", "kl"), curve("zz", "kl", drops=(float("nan"),))))
+    )
+    assert data["metrics"] == ["kl", "accuracy"]
+    first = data["weights"][0]
+    assert first["planned"] == 0.5 and [line["metric"] for line in first["lines"]] == [1, 0]
+    assert first["lines"][1]["points"][0] == pytest.approx([0.25, 0.1, 0.09, 0.11, 64])
+    assert data["weights"][1]["lines"][0]["points"] == []
+
+
+def test_of_very_many_weights_the_first_are_drawn_and_the_page_says_so() -> None:
+    curves = [curve(f"w{number}") for number in range(MOST_DRAWN + 5)]
+    text = page(run_of(None, *curves))
+    assert len(data_of(text)["weights"]) == MOST_DRAWN
+    assert f"The first {MOST_DRAWN} of {MOST_DRAWN + 5} weights are drawn" in text
+
+
+def test_folders_of_this_machine_are_not_named() -> None:
+    why = "metric '/home/ann/work/own.py:loss' raised in /home/ann: no '/var/data/x'"
+    made = plan_of(weight("/conv1/weight", 50, failure=why), text=why)
+    text = page(run_of(made, text=why, places=("/home/ann", "/home/ann/work", "/var/data")))
+    assert "/home" not in text and "ann/" not in text and "/var/data" not in text
+    assert "own.py:loss" in text and "/conv1/weight" in text
+
+
+def test_the_drop_of_a_weight_by_itself_is_measured_or_between_two_that_were() -> None:
+    points = {"w": curve(drops=(0.1, 0.2, 0.4)).points}
+    assert drop_alone(weight(zeros=50), points) == "0.2"
+    assert drop_alone(weight(zeros=60), points) == "about 0.28"
+    assert drop_alone(weight(zeros=90), points) == "-"
+    assert drop_alone(weight(zeros=0), points) == "-"
+    assert drop_alone(weight("other"), points) == "-"
+
+
+def data_of(text: str) -> Any:
+    """What the script is given."""
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    return json.loads(found)
