@@ -11,7 +11,7 @@ import onnxruntime
 
 from onnxsens.engine import Change, Evaluator, ModelRunner, Question, ReferenceEvaluator
 from onnxsens.options import Options
-from onnxsens.workbench import Workbench
+from onnxsens.station import Station
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,8 @@ def opened(
         samples: at most; all that there are belong to the search split, nothing is held out.
         alone: leave out MACs and the batches for plain inference, which take memory that the evaluator does not.
     """
-    with Workbench(model, options, tuple(metrics), whole=True) as bench:
-        macs = {} if alone else bench.macs
-        if macs is None:
-            raise SystemExit(f"MACs of {model} are unknown, so there is no floor to compare with")
+    with Station(model, options, tuple(metrics), whole=True) as bench:
+        macs = {} if alone else bench.macs()
         indices = bench.split.search[:samples]
         size = bench.recipe.batch_size
         starts = () if alone else range(0, len(indices), size)

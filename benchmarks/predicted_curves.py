@@ -17,7 +17,7 @@ from onnxsens.engine.calibration import Sampling
 from onnxsens.engine.prediction import Prediction, predict
 from onnxsens.model.features import input_sources
 from onnxsens.scan.prediction import POWER, PredictedCurve
-from onnxsens.workbench import Workbench
+from onnxsens.station import Station
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 ANCHORS = (((0.6,), 1.0), ((0.6,), POWER), ((0.6, 0.8), POWER))
@@ -34,11 +34,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=512, help="input rows of a weight")
     arguments = parser.parse_args()
     for name, options in CASES.items():
-        with Workbench(MODELS / f"{name}.onnx", options, ("kl",)) as bench:
+        with Station(MODELS / f"{name}.onnx", options, ("kl",)) as bench:
             started = time.perf_counter()
             curves = predicted(bench, arguments.calibration, Sampling(arguments.rows, MEMORY))
             between = time.perf_counter()
-            drops = measured(bench, min(arguments.samples, bench.sizes["search"]))
+            drops = measured(bench, min(arguments.samples, len(bench.split.search)))
             ended = time.perf_counter()
         print(f"{name}: {len(curves)} weights, predicted in {between - started:.2f} s", end="")
         print(f", measured in {ended - between:.1f} s")
@@ -49,7 +49,7 @@ def main() -> None:
             print(f"{min(ratios):.2f} to {max(ratios):.2f}")
 
 
-def predicted(bench: Workbench, samples: int, sampling: Sampling) -> list[PredictedCurve]:
+def predicted(bench: Station, samples: int, sampling: Sampling) -> list[PredictedCurve]:
     """Curves of all weights that have one."""
     runner = ModelRunner(bench.model, bench.inventory, bench.dataset, bench.provider, bench.recipe)
     try:
@@ -64,7 +64,7 @@ def predicted(bench: Workbench, samples: int, sampling: Sampling) -> list[Predic
     ]
 
 
-def measured(bench: Workbench, samples: int) -> Drops:
+def measured(bench: Station, samples: int) -> Drops:
     """KL of every weight at every level."""
 
     def drop(weight: str, level: float) -> float:

@@ -18,7 +18,7 @@ import onnxruntime
 
 from onnxsens.engine import Change, Question
 from onnxsens.options import Options
-from onnxsens.workbench import Workbench
+from onnxsens.station import Station
 
 MODELS = Path(__file__).parent.parent / "models"
 METRICS = ("accuracy", "kl")
@@ -42,13 +42,13 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{'model':15} {'samples':>7} {'plain s':>9} {'engine s':>9} {'ratio':>6} {'min':>6} {'max':>6}")
     for name, options in CASES.items():
-        with Workbench(MODELS / f"{name}.onnx", options, METRICS) as bench:
+        with Station(MODELS / f"{name}.onnx", options, METRICS) as bench:
             row(name, bench, arguments.rounds, arguments.samples)
 
 
-def row(name: str, bench: Workbench, rounds: int, samples: int) -> None:
+def row(name: str, bench: Station, rounds: int, samples: int) -> None:
     """Measure one model."""
-    samples = min(samples, bench.sizes["search"])
+    samples = min(samples, len(bench.split.search))
     indices = bench.split.search[:samples]
     size = bench.recipe.batch_size
     feeds = [bench.dataset.batch(indices[start : start + size]) for start in range(0, samples, size)]

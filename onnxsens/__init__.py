@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxsens.api import apply, auto, inspect, plan, scan, verify
+    from onnxsens.checking import check_run
     from onnxsens.errors import OnnxsensError
     from onnxsens.forecast import estimate
     from onnxsens.frameworks.mapfile import Map, read_map
     from onnxsens.handover import export, map_model
-    from onnxsens.options import Options
+    from onnxsens.options import Guard, Options
     from onnxsens.plan import Goal, Plan, read_plan
+    from onnxsens.reporting import report
     from onnxsens.scan import Grid, SweetSpotter, TopDown
 
 __all__ = [
     "Goal",
     "Grid",
+    "Guard",
     "Map",
     "OnnxsensError",
     "Options",
@@ -29,6 +32,7 @@ __all__ = [
     "TopDown",
     "apply",
     "auto",
+    "check_run",
     "estimate",
     "export",
     "inspect",
@@ -36,6 +40,7 @@ __all__ = [
     "plan",
     "read_map",
     "read_plan",
+    "report",
     "scan",
     "verify",
 ]
@@ -43,6 +48,7 @@ __all__ = [
 _HOMES = {
     "Goal": "onnxsens.plan",
     "Grid": "onnxsens.scan",
+    "Guard": "onnxsens.options",
     "Map": "onnxsens.frameworks.mapfile",
     "OnnxsensError": "onnxsens.errors",
     "Options": "onnxsens.options",
@@ -51,6 +57,7 @@ _HOMES = {
     "TopDown": "onnxsens.scan",
     "apply": "onnxsens.api",
     "auto": "onnxsens.api",
+    "check_run": "onnxsens.checking",
     "estimate": "onnxsens.forecast",
     "export": "onnxsens.handover",
     "inspect": "onnxsens.api",
@@ -58,6 +65,7 @@ _HOMES = {
     "plan": "onnxsens.api",
     "read_map": "onnxsens.frameworks.mapfile",
     "read_plan": "onnxsens.plan",
+    "report": "onnxsens.reporting",
     "scan": "onnxsens.api",
     "verify": "onnxsens.api",
 }

@@ -8,26 +8,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from onnxsens.data import Preprocessing, open_dataset, with_dims
-from onnxsens.engine import (
-    DENSE,
-    Change,
-    ModelRunner,
-    Question,
-    Recipe,
-    SplitName,
-    choose_provider,
-    default_threads,
-    measure_macs,
-)
+from onnxsens.counting import counting
+from onnxsens.engine import DENSE, Change, Question, SplitName
 from onnxsens.errors import DataError, ModelError, StorageError, UsageError
 from onnxsens.files import claim
 from onnxsens.iterating import iterate
-from onnxsens.model import load_model, take_inventory, write_model
-from onnxsens.model.interface import feedable
-from onnxsens.options import Options
+from onnxsens.model import take_inventory, write_model
+from onnxsens.native import model_at
+from onnxsens.options import Guard, Options
 from onnxsens.plan import (
     Goal,
     Plan,
@@ -48,6 +36,7 @@ from onnxsens.runs import (
     search_from_predictions,
 )
 from onnxsens.scan import Observer, Point, Search, tolerance
+from onnxsens.targets import Assessment, Target, look_up
 from onnxsens.techniques import control_of
 from onnxsens.usercode import is_code
 from onnxsens.workbench import Workbench
@@ -58,30 +47,25 @@ RESOLUTION = 0.01
 
 
 def inspect(
-    model_path: str | Path, dims: Mapping[str, int] | None = None, custom_op_libs: Sequence[str] = ()
+    model_path: str | Path,
+    dims: Mapping[str, int] | None = None,
+    custom_op_libs: Sequence[str] = (),
+    guard: Guard | None = None,
 ) -> Inspection:
     """Find what can be pruned, and count MACs on one random sample.
 
     Raises:
         ModelError: it is no ONNX model, or there is nothing to prune.
     """
-    model = load_model(model_path)
-    specs = with_dims(feedable(model.proto.graph), dims or {})
-    inventory = take_inventory(model)
-    if not inventory.weights:
-        return Inspection(model, inventory, {}, "nothing to count")
-    try:
-        dataset = open_dataset("random:1", specs, Preprocessing())
-        cpu = choose_provider("cpu")
-        recipe = Recipe(cpu.name, default_threads(), dataset.run_size or 1)
-        runner = ModelRunner(model, inventory, dataset, cpu, recipe, custom_op_libs)
+    guard = guard or Guard()
+    with counting(Path(model_path), dims or {}, custom_op_libs, guard) as counted:
+        inventory = take_inventory(counted.model)
+        if not inventory.weights:
+            return Inspection(counted.model, inventory, {}, "nothing to count")
         try:
-            runner.load()
-            return Inspection(model, inventory, measure_macs(runner, np.arange(1)), "of one random sample")
-        finally:
-            runner.close()
-    except (DataError, ModelError) as error:
-        return Inspection(model, inventory, {}, f"unknown: {error}")
+            return Inspection(counted.model, inventory, counted.macs(), "of one random sample")
+        except (DataError, ModelError) as error:
+            return Inspection(counted.model, inventory, {}, f"unknown: {error}")
 
 
 def scan(
@@ -249,7 +233,13 @@ def plan(
 
 
 def apply(
-    model_path: str | Path, plan_path: str | Path, out: Path, *, by_name: bool = False, force: bool = False
+    model_path: str | Path,
+    plan_path: str | Path,
+    out: Path,
+    *,
+    by_name: bool = False,
+    force: bool = False,
+    guard: Guard | None = None,
 ) -> Applied:
     """Write the model with the plan's zeros; nothing else in it changes.
 
@@ -257,17 +247,19 @@ def apply(
         PlanError: the plan is for another model (unless `by_name`) or does not fit it.
         StorageError: `out` exists (unless `force`), is the model itself, or cannot be written.
     """
-    model = load_model(model_path)
-    made = read_plan(plan_path)
-    for used in (model.path, Path(plan_path), *model.external_files):
-        if out.resolve() == used.resolve():
-            raise StorageError(f"'{out}' is what the pruned model is made from; choose another name for it")
-    claim(out, force=force)
-    inventory = take_inventory(model, apart=[weight.name for weight in made.weights])
-    changed = planned_weights(made, Path(plan_path).parent, model, inventory, by_name=by_name)
-    write_model(model, changed, out)
-    zeros = sum(changed.zeros(weight.name) if weight.name in changed else weight.zeros for weight in inventory.weights)
-    return Applied(out, sorted(changed), zeros, inventory.planned_parameters)
+    with model_at(model_path, guard or Guard()) as model:
+        made = read_plan(plan_path)
+        for used in (model.path, Path(plan_path), *model.external_files):
+            if out.resolve() == used.resolve():
+                raise StorageError(f"'{out}' is what the pruned model is made from; choose another name for it")
+        claim(out, force=force)
+        inventory = take_inventory(model, apart=[weight.name for weight in made.weights])
+        changed = planned_weights(made, Path(plan_path).parent, model, inventory, by_name=by_name)
+        write_model(model, changed, out)
+        zeros = sum(
+            changed.zeros(weight.name) if weight.name in changed else weight.zeros for weight in inventory.weights
+        )
+        return Applied(out, sorted(changed), zeros, inventory.planned_parameters)
 
 
 def verify(
@@ -301,7 +293,7 @@ def verify(
     apart = [weight.name for weight in made.weights]
     with ExitStack() as stack:
         bench = stack.enter_context(Workbench(model_path, options, names, observer, whole=True, apart=apart))
-        own = bench.dataset.fingerprint() == made.data.sha256 and made.data.holdout > 0
+        own = bench.facts.data_sha256 == made.data.sha256 and made.data.holdout > 0
         if own:
             bench.close()
             options = replace(options, holdout=made.data.holdout / made.data.samples)
@@ -318,9 +310,19 @@ def verify(
         base = DENSE
         if made.changes is not None:
             changes, base = (), made.changes.sha256
-            bench.given[base] = planned
+            bench.native.give(base, planned)
         split: SplitName = "holdout" if own else "search"
         samples = bench.sizes[split]
         answer = bench.evaluator.answer(Question(changes, split, (0, samples), names, True, base))
         verdicts = judge(answer.measurements, goal, look=made.quality.looks if own else 0)
         return Verification(verdicts, answer.failures, "holdout" if own else "all", samples)
+
+
+def assess(target: Target, model_path: str | Path, guard: Guard | None = None) -> Assessment:
+    """Which weights of a model a target takes zeros in, and why not the others; nothing of it is run.
+
+    Raises:
+        ModelError: it is no ONNX model.
+    """
+    with model_at(model_path, guard or Guard()) as model:
+        return look_up(target, model)

@@ -5,12 +5,14 @@
     ├── UsageError                    2   options that do not go together, unknown names
     ├── InputError                    3   something that was handed in is unusable
     │   ├── ModelError                3   the ONNX file
-    │   │   └── OutOfMemoryError      3   it needs more memory, of the host or a device, than there is
+    │   │   ├── OutOfMemoryError      3   it needs more memory, of the host or a device, than there is
+    │   │   └── WorkerLostError       3   it, or code of the user's, ends every process that opens it
     │   ├── DataError                 3   samples or labels
     │   ├── CheckpointError           3   a file of the source framework's weights
     │   ├── MetricError               3   a metric that cannot be computed on these outputs
     │   ├── PlanError                 3   plan.json, or a plan for another model
-    │   └── RunMismatchError          3   a run folder made from another model, data or recipe
+    │   ├── RunMismatchError          3   a run folder made from another model, data or recipe
+    │   └── RunDamagedError           3   `check` found something in a run folder that is not as it was left
     ├── SetupError                    4   the machine
     │   ├── ProviderError             4   an execution provider that is not active
     │   ├── StorageError              4   disk full, no permission, cannot write
@@ -60,6 +62,10 @@ class OutOfMemoryError(ModelError):
     """A run needs more memory, of the host or of a device, than there is; fewer samples at once may fit."""
 
 
+class WorkerLostError(ModelError):
+    """Processes that open or run the model die, or never come to an end."""
+
+
 class DataError(InputError):
     """Samples or labels are missing or do not fit the model."""
 
@@ -78,6 +84,10 @@ class PlanError(InputError):
 
 class RunMismatchError(InputError):
     """The run folder was made from another model, data or recipe."""
+
+
+class RunDamagedError(InputError):
+    """Something in a run folder is damaged, or does not belong to the rest."""
 
 
 class SetupError(OnnxsensError):

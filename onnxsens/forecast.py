@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from onnxsens.native import FIT_OPERATIONS, OPERATIONS_A_SECOND
 from onnxsens.options import Options
 from onnxsens.plan import Goal, refuse_undecidable
 from onnxsens.plan.planner import TYPICAL_JOINT_RUNS, typical_levels
@@ -17,8 +18,6 @@ QUICK_LEVELS = 6  # of a weight whose curve is predicted
 WHOLE_RUNS = 8  # joint runs that went to the end of a split, the dense ones among them
 REBUILDS = 20  # plans that are carried out, those that it is compared with among them
 REBUILT_ON = 1024  # samples, on average; each runs in the dense and in the pruned model
-FIT_OPERATIONS = 20  # for each cube of a weight's width: factorisations of the search for a mask
-OPERATIONS_A_SECOND = 3e10
 DOWNSTREAM = 0.5  # of a run, that is left below the typical weight
 
 

@@ -8,12 +8,19 @@ from onnxsens.frameworks.exporters import Mode
 from onnxsens.frameworks.exporting import MAP_FILE, Exported, export_plan
 from onnxsens.frameworks.mapfile import Map, read_map, write_map
 from onnxsens.frameworks.mapping import make_map
-from onnxsens.model import load_model, refuse_empty, take_inventory
+from onnxsens.model import refuse_empty, take_inventory
+from onnxsens.native import model_at
+from onnxsens.options import Guard
 from onnxsens.plan import planned_weights, read_plan
 
 
 def map_model(
-    model_path: str | Path, checkpoint: str | Path | None = None, out: Path | None = None, *, force: bool = False
+    model_path: str | Path,
+    checkpoint: str | Path | None = None,
+    out: Path | None = None,
+    *,
+    force: bool = False,
+    guard: Guard | None = None,
 ) -> Map:
     """Find which source parameters the weights and vectors of a model are.
 
@@ -33,10 +40,10 @@ def map_model(
             if out.resolve() == Path(used).resolve():
                 raise StorageError(f"'{out}' is what the map is made from; choose another name for it")
         claim(out, force=force)
-    model = load_model(model_path)
-    inventory = take_inventory(model)
-    refuse_empty(model, inventory)
-    made = make_map(model, inventory, checkpoint)
+    with model_at(model_path, guard or Guard()) as model:
+        inventory = take_inventory(model)
+        refuse_empty(model, inventory)
+        made = make_map(model, inventory, checkpoint)
     if out is not None:
         write_map(made, out)
     return made
@@ -53,6 +60,7 @@ def export(
     packed: bool = False,
     accept_guesses: bool = False,
     force: bool = False,
+    guard: Guard | None = None,
 ) -> Exported:
     """Write a plan in the format of another tool, under the names of the source, to `folder`.
 
@@ -69,24 +77,25 @@ def export(
         PlanError: plan, model and map do not belong together, or nothing can be carried over.
         StorageError: a file exists, or cannot be written.
     """
-    made, model = read_plan(plan_path), load_model(model_path)
-    inventory = take_inventory(model, apart=[weight.name for weight in made.weights])
-    changed = planned_weights(made, Path(plan_path).parent, model, inventory, by_name=False)
-    beside = Path(plan_path).parent / MAP_FILE
-    if map_path is None and beside.exists():
-        map_path = beside
-    mapped = make_map(model, inventory, None) if map_path is None else read_map(map_path)
-    return export_plan(
-        made,
-        Path(plan_path),
-        model,
-        inventory,
-        changed,
-        mapped,
-        to,
-        folder,
-        mode=mode,
-        packed=packed,
-        guesses=accept_guesses,
-        force=force,
-    )
+    made = read_plan(plan_path)
+    with model_at(model_path, guard or Guard()) as model:
+        inventory = take_inventory(model, apart=[weight.name for weight in made.weights])
+        changed = planned_weights(made, Path(plan_path).parent, model, inventory, by_name=False)
+        beside = Path(plan_path).parent / MAP_FILE
+        if map_path is None and beside.exists():
+            map_path = beside
+        mapped = make_map(model, inventory, None) if map_path is None else read_map(map_path)
+        return export_plan(
+            made,
+            Path(plan_path),
+            model,
+            inventory,
+            changed,
+            mapped,
+            to,
+            folder,
+            mode=mode,
+            packed=packed,
+            guesses=accept_guesses,
+            force=force,
+        )

@@ -109,11 +109,11 @@ def iterate(
         joints = []
         for path in files:
             name = sha256_of(path)
-            bench.given[name] = differences(bench.model, load_model(path))
+            bench.native.give(name, differences(bench.model, load_model(path)))
             levels = achieved(bench, name)
             joints.append(scanner.joint(levels, "holdout", scanner.metrics, base=name))
         searched = scanner.joint(levels, "search", scanner.metrics, base=name)
-        carried = Carried(name, tuple(sorted(bench.given[name])), {}, {}, 0.0)
+        carried = Carried(name, tuple(sorted(bench.base(name))), {}, {}, 0.0)
         best = Candidate("iterative", False, levels, searched, carried=carried, fitted_on=bench.sizes["search"])
         chosen = Chosen([best], joints[-1], judge(joints[-1].measurements, goal, 1), 1, None)
         metric = next((name for name in bench.metrics if name != bench.search_metric), bench.search_metric)
@@ -137,7 +137,7 @@ def differences(dense: Model, pruned: Model) -> dict[str, AnyArray]:
 
 def achieved(bench: Workbench, name: str) -> dict[str, float]:
     """The sparsity of every weight in a variant."""
-    values = bench.given[name]
+    values = bench.base(name)
     return {
         weight.name: (weight.coding.zeros(values[weight.name]) if weight.name in values else weight.zeros) / weight.size
         for weight in bench.inventory.weights

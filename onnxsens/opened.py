@@ -10,7 +10,8 @@ from onnxsens.engine.comparing import compare
 from onnxsens.engine.questions import Route
 from onnxsens.errors import DataError, MetricError
 from onnxsens.metrics import Batch, Metric
-from onnxsens.model import Inventory
+from onnxsens.model import Inventory, ReadLimits
+from onnxsens.options import Guard
 from onnxsens.scan import Store
 
 
@@ -67,3 +68,14 @@ def runtime_version() -> str:
     from onnxsens.engine.runtime import runtime
 
     return str(runtime().__version__)
+
+
+def limits_of(guard: Guard) -> ReadLimits:
+    """Of models that are read."""
+    own = ReadLimits(strict_links=guard.strict_links)
+    return own if guard.max_model_bytes is None else replace(own, max_model_bytes=guard.max_model_bytes)
+
+
+def size_of(path: str | Path) -> int:
+    """Of a file; 0 where there is none."""
+    return Path(path).stat().st_size if Path(path).is_file() else 0

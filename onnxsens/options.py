@@ -11,6 +11,38 @@ DEFAULT_SCAN_SAMPLES = 2000
 
 
 @dataclass(frozen=True)
+class Guard:
+    """How what is opened is kept from doing harm. Decides nothing that is measured.
+
+    Attributes:
+        in_process: run native code and the user's own in this process, which may then die of it; the command line
+            runs them in others.
+        patience: seconds in which an evaluation must come to an end, or 20 times what it usually takes.
+        worker_memory: bytes of its own that a process may have; None takes nearly all that is free.
+        max_model_bytes: of a model file and what it says to lie in data files; None is the reader's own limit.
+        strict_links: refuse data files that are links, or have several names.
+        max_data_bytes: of samples, as they are once they are unpacked; None is the reader's own limit.
+        accept_changed: names of fields, such as `onnxruntime`, in which a run folder may have been made with another
+            value.
+    """
+
+    in_process: bool = True
+    patience: float = 60.0
+    worker_memory: int | None = None
+    max_model_bytes: int | None = None
+    strict_links: bool = False
+    max_data_bytes: int | None = None
+    accept_changed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.patience > 0:
+            raise UsageError(f"--patience {self.patience:g} is no time; give a number of seconds above 0")
+        for name in ("worker_memory", "max_model_bytes", "max_data_bytes"):
+            if getattr(self, name) == 0:
+                raise UsageError(f"--{name.replace('_', '-')} 0 allows nothing; give a number of bytes above 0")
+
+
+@dataclass(frozen=True)
 class Options:
     """Everything that decides what is measured, and how.
 
@@ -27,6 +59,7 @@ class Options:
         cache_memory: bytes for tensors kept inside the model, in all processes together; None takes a quarter of what
             is free.
         custom_op_libs: libraries of custom operators that sessions need. Native code: never taken from a store.
+        guard: what is done to survive it all; never taken from a store either.
     """
 
     data: str
@@ -50,6 +83,7 @@ class Options:
     exact: bool = False
     jobs: int | None = None
     cache_memory: int | None = None
+    guard: Guard = field(default=Guard(), compare=False)
 
     def __post_init__(self) -> None:
         for name, value in (("batch-size", self.batch_size), ("scan-samples", self.scan_samples)):

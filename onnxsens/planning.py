@@ -200,7 +200,7 @@ def carrying_of(bench: Workbench, untouched: Sequence[str]) -> Carrying | None:
     """
     if bench.way.update == "none" and not bench.way.masks.needs_moments:
         return None
-    widths = [weight.matrix_shape[1] for weight in bench.inventory.weights if weight.name not in bench.moments.without]
+    widths = [weight.matrix_shape[1] for weight in bench.inventory.weights if weight.name not in bench.without_moments]
     costly = sum(width**3 for width in widths) > COSTLY
     return Carrying(bench.carrier, bench.way.masks.name, bench.way.update, tuple(dict.fromkeys(untouched)), costly)
 

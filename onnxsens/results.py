@@ -4,9 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from onnxsens.engine import Effect
 from onnxsens.model import Inventory, Model, Skipped
+from onnxsens.plan.planfile import Plan
 from onnxsens.plan.verification import Verdict
 from onnxsens.scan import Curve, Pick, Point
 
@@ -118,3 +120,77 @@ class Diagnosis:
     versions: Mapping[str, str]
     providers: Mapping[str, str]
     problems: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at in a run folder.
+
+    Attributes:
+        text: what is known of it, or what is wrong with it.
+    """
+
+    name: str
+    state: Literal["ok", "bad", "absent"]
+    text: str
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run folder, looked at from outside."""
+
+    folder: str
+    findings: Sequence[Finding]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is bad."""
+        return not self.bad
+
+    @property
+    def bad(self) -> list[Finding]:
+        """What is."""
+        return [finding for finding in self.findings if finding.state == "bad"]
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A measured level of a weight by itself.
+
+    Attributes:
+        low, high: of the drop, two standard errors on either side.
+    """
+
+    sparsity: float
+    drop: float
+    low: float
+    high: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class MeasuredCurve:
+    """How one metric falls as one weight gets sparser, by sparsity."""
+
+    weight: str
+    technique: str
+    metric: str
+    points: Sequence[CurvePoint]
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """All that the page of a run shows.
+
+    Attributes:
+        model: its file name, without a folder.
+        failures: weights with a point that could not be measured, and the last reason.
+        places: folders of this machine, which texts on the page may name and the page does not show.
+    """
+
+    model: str
+    made_by: str
+    plan: Plan | None
+    curves: Sequence[MeasuredCurve]
+    failures: Mapping[str, str]
+    places: Sequence[str]

@@ -1,7 +1,7 @@
 """A run folder: what it was made with, opened for work, and what in it is ours to overwrite."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -9,26 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxsens.engine import calibration
-from onnxsens.engine.prediction import Prediction, Unpredicted, predict, predict_from
+from onnxsens.engine.carrying import variants_in
+from onnxsens.engine.prediction import Unpredicted
 from onnxsens.errors import DataError, MetricError, StorageError, UsageError
 from onnxsens.files import claim, prepare_directory, sha256_of
+from onnxsens.leftovers import remove_stale
 from onnxsens.model import Inventory, Weight
 from onnxsens.model.choosing import fitting
-from onnxsens.model.features import input_sources
-from onnxsens.opened import runtime_version
 from onnxsens.options import Options
 from onnxsens.plan.planfile import DataSource, Generator
 from onnxsens.scan import Curve, Joint, Point, Scanner, Store
 from onnxsens.scan.prediction import PredictedCurve
 from onnxsens.scan.searches import PROBE_LEVEL, Acceptance, Pick, Search
 from onnxsens.scan.settings import read_settings
-from onnxsens.techniques import Technique
 from onnxsens.usercode import is_code
 from onnxsens.workbench import Workbench
 
-CALIBRATION_SAMPLES = 256
-CALIBRATION_ROWS = 512
 PREDICTED_LEVELS = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.98)
 
 
@@ -94,6 +90,7 @@ def open_run(bench: Workbench, folder: Path) -> Store:
     if bench.options.search_metric is None:
         bench.observer.note(f"searches look at {bench.search_metric}: it needs no labels, and falls without steps")
     prepare_directory(folder)
+    remove_stale([folder, variants_in(folder)])
     return bench.open_store(folder)
 
 
@@ -132,7 +129,7 @@ def predict_curves(bench: Workbench, store: Store, scanner: Scanner) -> dict[str
     curves, without = store.predictions(technique.name)
     if not curves and not without:
         started = time.perf_counter()
-        for found in predictions(bench, technique):
+        for found in bench.native.predictions(technique.name, PREDICTED_LEVELS):
             if isinstance(found, Unpredicted):
                 without[found.weight] = found.reason
             else:
@@ -143,19 +140,6 @@ def predict_curves(bench: Workbench, store: Store, scanner: Scanner) -> dict[str
         bench.observer.evaluated("calibration", time.perf_counter() - started)
     scanner.predict(curves, bench.search_metric)
     return without
-
-
-def predictions(bench: Workbench, technique: Technique) -> Iterator[Prediction | Unpredicted]:
-    """From the moments that the technique needs in any case, or from a smaller pass that keeps none."""
-    if technique.needs_moments:
-        grams = ((weight.name, bench.moments.gram(weight.name)) for weight in bench.inventory.weights)
-        yield from predict_from(bench.runner, grams, technique, PREDICTED_LEVELS)
-        return
-    bench.observer.stage("calibration", 1)
-    sampling = calibration.Sampling(CALIBRATION_ROWS, bench.cache_bytes, bench.options.seed)
-    indices = bench.split.search[:CALIBRATION_SAMPLES]
-    sources = input_sources(bench.model, bench.inventory)
-    yield from predict(bench.runner, sources, technique, PREDICTED_LEVELS, indices, sampling)
 
 
 def search_from_predictions(
@@ -200,17 +184,17 @@ def generator(bench: Workbench) -> Generator:
         name="onnxsens",
         version=version("onnxsens"),
         onnx=version("onnx"),
-        onnxruntime=runtime_version(),
+        onnxruntime=bench.facts.onnxruntime,
         numpy=np.__version__,
-        provider=bench.provider.name,
+        provider=bench.facts.provider,
     )
 
 
 def data_source(bench: Workbench, scanner: Scanner) -> DataSource:
     """What the plan was made on."""
     return DataSource(
-        sha256=bench.dataset.fingerprint(),
-        samples=len(bench.dataset),
+        sha256=bench.facts.data_sha256,
+        samples=bench.facts.samples,
         search=bench.sizes["search"],
         holdout=bench.sizes["holdout"],
         seed=bench.options.seed,

@@ -7,7 +7,7 @@ in Python; never for one that a plan or a store names.
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -46,9 +46,25 @@ def run_file(path: Path) -> ModuleType:
     return module
 
 
+class Announcing:
+    """Who is told when code of the user's begins, in case it never comes back; nobody at first."""
+
+    def __init__(self) -> None:
+        self.to: Callable[[str], None] | None = None
+
+
+announcing = Announcing()
+
+
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """What the user's code prints goes to stderr: stdout holds results only."""
+def quiet(doing: str = "") -> Iterator[None]:
+    """What the user's code prints goes to stderr: stdout holds results only.
+
+    Args:
+        doing: announced before it begins: `ran metric 'm.py:score'`.
+    """
+    if doing and announcing.to:
+        announcing.to(doing)
     with contextlib.redirect_stdout(sys.stderr):
         yield
 

@@ -7,13 +7,13 @@ import onnx
 from networks import samples_file, saved
 
 from onnxsens.options import Options
-from onnxsens.workbench import Workbench
+from onnxsens.station import Station
 
 
 def bench_of(
     proto: onnx.ModelProto, folder: Path, shape: tuple[int, ...], classes: int | None = 5, **options: Any
-) -> Workbench:
+) -> Station:
     """A workbench over random samples; give `data` for others."""
     model = saved(proto, folder / "m.onnx")
     data = options.pop("data", None) or str(samples_file(folder / "d.npz", shape, classes))
-    return Workbench(model, Options(**{"data": data, "provider": "cpu", "threads": 1} | options))
+    return Station(model, Options(**{"data": data, "provider": "cpu", "threads": 1} | options))

@@ -12,6 +12,7 @@ from typing import Any
 from onnxsens.engine import Answer, Effect, Evaluator, Measurement, Question
 from onnxsens.engine.crew import Crew, Done, Job
 from onnxsens.engine.questions import Change, Route, Routes
+from onnxsens.engine.serving import Said, Served
 from onnxsens.errors import EngineBugError, ModelError
 
 
@@ -19,7 +20,7 @@ class Erratic:
     """Answers 100 times the level; what else it does depends on the weight.
 
     `once`: is killed at level 0.5 the first time; `always`: every time; `leaves`: calls sys.exit; `notes`: chooses a
-    route and says something; `slow`: takes a minute; `buggy`: raises what is nobody's business; `broken`: raises ours.
+    route and says something; `slow`: takes a minute; `greedy`: takes 2 GiB; `buggy`: raises what is nobody's business; `broken`: raises ours.
 
     Args:
         folder: each question is recorded in its file `asked`.
@@ -27,10 +28,19 @@ class Erratic:
 
     name = "erratic"
 
-    def __init__(self, folder: Path, routes: Routes, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, routes: Routes, tell: Callable[[object], None]) -> None:
         self._folder = folder
         self._routes = routes
-        self._say = say
+        self._tell = tell
+
+    @property
+    def evaluator(self) -> Evaluator:
+        return self
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        self._record(f"call {name} {arguments}")
+        self._misbehave(name)
+        return name, *arguments
 
     def answer(self, question: Question) -> Answer:
         (change,) = question.changes
@@ -68,36 +78,39 @@ class Erratic:
             case "slow":
                 before.touch()
                 time.sleep(60)
+            case "greedy":
+                bytearray(2**31)
             case "buggy":
                 raise ZeroDivisionError("nobody's business")
             case "broken":
                 raise EngineBugError("the canary is dead")
             case "notes":
                 known = self._routes.known(weight)
-                self._say(f"known: {known.why if known else None}")
+                self._tell(Said("note", f"known: {known.why if known else None}"))
                 self._routes.keep(weight, Route("suffix", "input", exact=True, why="it was faster"))
                 os.write(1, b"a native library prints")
                 print("a metric prints")  # noqa: T201
 
 
-def erratic(folder: Path, *, routes: Routes, say: Callable[[str], None]) -> Evaluator:
+def erratic(folder: Path, *, routes: Routes, tell: Callable[[object], None]) -> Erratic:
     (folder / f"built {os.getpid()}").write_text(tempfile.gettempdir())
-    return Erratic(folder, routes, say)
+    return Erratic(folder, routes, tell)
 
 
-def refusing(folder: Path, *, routes: Routes, say: Callable[[str], None]) -> Evaluator:
+def refusing(folder: Path, *, routes: Routes, tell: Callable[[object], None]) -> Served:
     raise ModelError("'m.onnx' is no model; give another")
 
 
-def dying(folder: Path, *, routes: Routes, say: Callable[[str], None]) -> Evaluator:
+def dying(folder: Path, *, routes: Routes, tell: Callable[[object], None]) -> Served:
     os.kill(os.getpid(), signal.SIGSEGV)
     raise AssertionError
 
 
-def real(model: str, data: str, threads: int, *, routes: Routes, say: Callable[[str], None]) -> Evaluator:
-    from onnxsens.workbench import Options, Workbench
+def real(model: str, data: str, threads: int, *, routes: Routes, tell: Callable[[object], None]) -> Served:
+    from onnxsens.options import Options
+    from onnxsens.station import Station
 
-    return Workbench(model, Options(data, threads=threads)).evaluator
+    return Station(model, Options(data, threads=threads))
 
 
 class KeptRoutes(dict[str, Route]):

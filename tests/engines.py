@@ -17,7 +17,7 @@ from onnxsens.engine import (
     Route,
     SuffixEvaluator,
 )
-from onnxsens.workbench import Workbench
+from onnxsens.station import Station
 
 ENGINES = ("reference", "split", "input", "rebuilt", "chosen", "held split", "held input", "held rebuilt")
 HELD = "held "  # as on a GPU: tensors are held where sessions run, here in the memory of the host
@@ -38,7 +38,7 @@ class OneWay(KeptRoutes):
 
 
 @contextmanager
-def evaluator_over(bench: Workbench, engine: str, **options: Any) -> Iterator[Evaluator]:
+def evaluator_over(bench: Station, engine: str, **options: Any) -> Iterator[Evaluator]:
     """The evaluator called so; its own runner is the workbench's."""
     shared = (bench.runner, bench.inventory, bench.split, list(bench.metrics.values()), bench.binary)
     if engine == "reference":

@@ -1,15 +1,16 @@
 """What a worker says reaches the user once."""
 
 from pathlib import Path
-from typing import Any
 
 from engines import levels_of
 from networks import of_the_batch, samples_file, saved
 
 from onnxsens.engine import KeptRoutes
+from onnxsens.engine.serving import Said
+from onnxsens.native import stationed
 from onnxsens.options import Options
 from onnxsens.scan import Nobody
-from onnxsens.workforce import hear, measuring
+from onnxsens.workforce import hear
 
 
 class Heard(Nobody):
@@ -31,15 +32,17 @@ def test_of_a_worker_only_what_the_first_process_could_not_know_is_told(tmp_path
     data = str(samples_file(tmp_path / "d.npz", (6,), 3))
     options = Options(data, provider="cpu", threads=1, metrics=("dense-mse",), batch_size=8)
     observer = Heard()
+    opening = True
 
-    def say(text: str) -> None:
-        hear(observer, text)
+    def tell(message: object) -> None:
+        if isinstance(message, Said):
+            hear(observer, Said(message.kind, message.text, opening))
 
-    evaluator: Any = measuring(str(model), options, (), None, 1, routes=KeptRoutes(), say=say)
-    assert observer.notes == []  # opening it ran out of memory, there as here
-    evaluator._runner.fitting.most = 3  # as if memory had been there, and others had taken it since
-    [asked] = levels_of("last", (0, 30), ("dense-mse",), (0.5,))
-    evaluator.answer(asked)
-    evaluator.close()
+    with stationed(model, options, {}, routes=KeptRoutes(), tell=tell) as station:
+        assert observer.notes == []  # opening it ran out of memory, there as here
+        opening = False
+        station.runner.fitting.most = 3  # as if memory had been there, and others had taken it since
+        [asked] = levels_of("last", (0, 30), ("dense-mse",), (0.5,))
+        station.evaluator.answer(asked)
     assert [note[:37] for note in observer.notes] == ["out of memory with 3 samples at once;"]
     assert len(observer.details) == 1

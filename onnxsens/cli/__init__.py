@@ -14,11 +14,13 @@ from onnxsens.plugins import unknown
 COMMANDS = {
     "apply": "Write a model with a plan's zeros.",
     "auto": "Scan, plan, apply and verify: from a model to a checked plan.",
+    "check": "Look whether a run folder is as it was left, and belongs together.",
     "doctor": "Say what is installed and which execution providers start.",
     "export": "Write a plan in another tool's format, under your model's own names.",
     "inspect": "Show what is in a model, and what can be pruned.",
     "map": "Find which parameters of a checkpoint a model's weights are.",
     "plan": "Choose a level for every weight from a run's measurements.",
+    "report": "Write a run as one page for a browser.",
     "scan": "Measure how quality falls as each weight gets sparser.",
     "targets": "Show which runtimes gain from zeros, and in which weights.",
     "verify": "Check a plan against limits on given samples, as a gate.",
@@ -75,6 +77,9 @@ def main() -> None:
 
 def refuse(text: str) -> NoReturn:
     """End before any command began; the options were not understood, so `--json` is looked for by hand."""
+    from onnxsens.report.text import message
+
+    text = message(text)
     sys.stderr.write(f"error: {text}\n")
     if "--json" in sys.argv:
         sys.stdout.write(json.dumps({"error": text, "exit_code": 2}) + "\n")

@@ -1,10 +1,11 @@
 """`onnxsens apply`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from onnxsens.cli.options import PATH, model_argument
+from onnxsens.cli.options import PATH, guard_options, model_argument
 from onnxsens.cli.shell import Shell, shared
 
 
@@ -14,11 +15,13 @@ from onnxsens.cli.shell import Shell, shared
 @click.option("-o", "out", required=True, type=PATH, metavar="FILE", help="The pruned model.")
 @click.option("--by-name", is_flag=True, help="Accept another model with the same weights by name and shape.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
+@guard_options
 @shared
-def command(shell: Shell, model: Path, plan: Path, out: Path, by_name: bool, force: bool) -> None:
+def command(shell: Shell, model: Path, plan: Path, out: Path, by_name: bool, force: bool, **guarding: Any) -> None:
     """Write MODEL with the zeros of PLAN to FILE. Nothing else in the model changes."""
     from onnxsens.api import apply
+    from onnxsens.cli.building import build_guard
     from onnxsens.report import documents, terminal
 
-    result = apply(model, plan, out, by_name=by_name, force=force)
+    result = apply(model, plan, out, by_name=by_name, force=force, guard=build_guard(**guarding))
     shell.result(terminal.applied(result), documents.record(result))

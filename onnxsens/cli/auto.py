@@ -15,6 +15,7 @@ from onnxsens.cli.options import (
     model_argument,
     preprocessing_options,
     run_folder_option,
+    run_guard_options,
     search_options,
     speed_options,
 )
@@ -36,6 +37,7 @@ from onnxsens.errors import UsageError
 @checkpoint_option
 @click.option("--force", is_flag=True, help="Overwrite a plan or model in RUN that is not part of a run.")
 @click.option("--iterative", type=int, metavar="K", help="Let the sparsity rise in K steps, each scanned anew.")
+@run_guard_options
 @click.option("--dry-run", is_flag=True, help="Say how many evaluations and about how long, and stop.")
 @shared
 def command(
@@ -47,6 +49,7 @@ def command(
     resolution: float,
     force: bool,
     dry_run: bool,
+    time_limit: float | None,
     iterative: int | None,
     checkpoint: Path | None,
     **options: Any,
@@ -78,7 +81,7 @@ def command(
         shell.result(terminal.estimate(expected), documents.record(expected))
         return
     shell.saved = folder
-    with Progress(shell) as progress:
+    with shell.limited(time_limit), Progress(shell) as progress:
         made = auto(
             model,
             settings,

@@ -1,11 +1,11 @@
 """`onnxsens export`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxsens.cli.options import PATH
+from onnxsens.cli.options import PATH, guard_options
 from onnxsens.cli.shell import Shell, shared
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--packed", is_flag=True, help="Masks a bit an element instead of a byte.")
 @click.option("--accept-guesses", is_flag=True, help="Also weights whose parameter is a guess, or one of several.")
 @click.option("--force", is_flag=True, help="Overwrite files.")
+@guard_options
 @shared
 def command(
     shell: Shell,
@@ -40,11 +41,13 @@ def command(
     packed: bool,
     accept_guesses: bool,
     force: bool,
+    **guarding: Any,
 ) -> None:
     """Write PLAN in another tool's format, under the names of the framework that the model came from.
 
     A mask carries the tested zeros exactly. A ratio ranks weights again where it is applied, and may choose others.
     """
+    from onnxsens.cli.building import build_guard
     from onnxsens.handover import export
     from onnxsens.report import documents, sources
 
@@ -58,6 +61,7 @@ def command(
         packed=packed,
         accept_guesses=accept_guesses,
         force=force,
+        guard=build_guard(**guarding),
     )
     shell.result(sources.exported(done), documents.record(done))
     shell.wrote(list(done.paths))

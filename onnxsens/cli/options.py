@@ -167,14 +167,52 @@ search_options = stacked(
 )
 
 
+in_process_option = click.option(
+    "--in-process", is_flag=True, help="Run the model in this process; a malformed one may bring it down."
+)
+
+guard_options = stacked(
+    click.option(
+        "--max-model-bytes", metavar="SIZE", help="Refuse a larger model, data files included.  [default: 64GiB]"
+    ),
+    click.option("--strict-links", is_flag=True, help="Refuse data files that are links or have several names."),
+    in_process_option,
+    click.option(
+        "--patience",
+        type=float,
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="For one evaluation; or 20 times what it usually takes, if that is more.",
+    ),
+    click.option(
+        "--worker-memory", metavar="SIZE", help="That a process may take.  [default: nearly all that is free]"
+    ),
+)
+
+run_guard_options = stacked(
+    guard_options,
+    click.option("--time-limit", type=float, metavar="SECONDS", help="For all; then it stops, and can go on later."),
+    click.option(
+        "--accept-changed",
+        multiple=True,
+        metavar="FIELD",
+        help="Go on with a run made with another FIELD, such as onnxruntime. Repeatable.",
+    ),
+)
+
+
 def data_option(*, required: bool) -> Callable[[Command], Command]:
-    """`-d/--data`."""
-    return click.option(
-        "-d",
-        "--data",
-        required=required,
-        metavar="DATA",
-        help="Samples: FILE.npz, FILE.npy, a folder of .npz shards or of images, FILE.py:FUNCTION, or random:N.",
+    """`-d/--data`, and how much of it there may be."""
+    return stacked(
+        click.option(
+            "-d",
+            "--data",
+            required=required,
+            metavar="DATA",
+            help="Samples: FILE.npz, FILE.npy, a folder of .npz shards or of images, FILE.py:FUNCTION, or random:N.",
+        ),
+        click.option("--max-data-bytes", metavar="SIZE", help="Refuse more samples, unpacked.  [default: 16GiB]"),
     )
 
 

@@ -15,6 +15,7 @@ from onnxsens.cli.options import (
     goal_options,
     limit_options,
     parse_bytes,
+    run_guard_options,
     search_options,
     speed_options,
 )
@@ -31,6 +32,7 @@ from onnxsens.cli.shell import Shell, shared
 @speed_options
 @checkpoint_option
 @custom_op_option
+@run_guard_options
 @shared
 def command(
     shell: Shell,
@@ -45,7 +47,8 @@ def command(
     cache_memory: str | None,
     custom_op_libs: Sequence[str],
     checkpoint: Path | None,
-    **of_the_goal: Any,
+    time_limit: float | None,
+    **rest: Any,
 ) -> None:
     """Choose a level for every weight from the measurements in RUN, and write RUN/plan.json.
 
@@ -54,18 +57,18 @@ def command(
     that had it.
     """
     from onnxsens.api import plan
-    from onnxsens.cli.building import goal_from
+    from onnxsens.cli.building import goal_from, guard_from
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
     from onnxsens.planning import PRUNED_FILE
     from onnxsens.runs import resumed_options
 
-    goal = goal_from(of_the_goal)
+    goal, guard = goal_from(rest), guard_from(rest)
     path, options = resumed_options(run, model, data, tuple(goal.max_drop), tuple(custom_op_libs))
     memory = None if cache_memory is None else parse_bytes(cache_memory, "--cache-memory")
-    options = replace(options, exact=exact or options.exact, jobs=jobs, cache_memory=memory)
+    options = replace(options, exact=exact or options.exact, jobs=jobs, cache_memory=memory, guard=guard)
     shell.saved = run
-    with Progress(shell) as progress:
+    with shell.limited(time_limit), Progress(shell) as progress:
         made = plan(
             path,
             options,

@@ -26,7 +26,7 @@ class Progress:
                 TimeElapsedColumn(),
                 TextColumn("left about"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[what]}", style="dim"),
+                TextColumn("{task.fields[what]}", style="dim", markup=False),
                 console=shell.console(stderr=True),
                 transient=True,
             )

@@ -14,6 +14,7 @@ from onnxsens.cli.options import (
     parse_levels,
     preprocessing_options,
     run_folder_option,
+    run_guard_options,
     search_options,
     speed_options,
 )
@@ -41,6 +42,7 @@ from onnxsens.cli.shell import Shell, shared
 @preprocessing_options
 @engine_options
 @speed_options
+@run_guard_options
 @click.option("--dry-run", is_flag=True, help="Say how many evaluations and about how long, and stop.")
 @shared
 def command(
@@ -56,6 +58,7 @@ def command(
     resolution: float,
     weights: Sequence[str],
     dry_run: bool,
+    time_limit: float | None,
     **options: Any,
 ) -> None:
     """Measure how the quality of MODEL falls as each weight gets sparser; points go to RUN/scan.db.
@@ -79,7 +82,7 @@ def command(
         shell.result(terminal.estimate(expected), documents.record(expected))
         return
     shell.saved = folder
-    with Progress(shell) as progress:
+    with shell.limited(time_limit), Progress(shell) as progress:
         result = scan(
             model, settings, folder, chosen, limits, progress, control=control, predict=predict, weights=weights
         )

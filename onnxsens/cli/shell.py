@@ -1,12 +1,13 @@
 """What every command shares: where output goes, how errors and signals end it, the options for that."""
 
+import contextlib
 import functools
 import json
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,13 +16,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from onnxsens.errors import OnnxsensError, TerminatedError
-from onnxsens.signals import ENDING
+from onnxsens.ahead import start_ahead
+from onnxsens.errors import OnnxsensError, TerminatedError, UsageError
+from onnxsens.signals import ENDING, TIME_LIMIT, watched
+from onnxsens.spawning import spare
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 UNWRAPPED = 200  # columns
+RUNS_MODELS = frozenset({"auto", "doctor", "inspect", "plan", "scan", "verify"})
+LONGEST_TIME = 1e8  # seconds, of a clock
 BUG = "this is a bug of ours; run again with --debug and report what it prints"
 
 
@@ -33,6 +38,7 @@ class Shell:
         saved: a run folder in which measurements are safe, once there is one.
         printed: whether the JSON document is out; there is only one.
         ending: the number of a signal that wants us gone.
+        time_limit: in seconds, where there is one.
     """
 
     verbosity: int
@@ -42,6 +48,7 @@ class Shell:
     saved: Path | None = None
     printed: bool = False
     ending: int | None = None
+    time_limit: float = 0.0
 
     def __post_init__(self) -> None:
         for stream in (sys.stdout, sys.stderr):
@@ -81,16 +88,42 @@ class Shell:
 
     def fail(self, error: OnnxsensError, code: int | None = None) -> int:
         """Say what went wrong, on one line; the exit code, the error's own unless given."""
-        from onnxsens.report.text import MAX_NAME, escape, is_harmless
+        from onnxsens.report.text import message
 
         code = error.exit_code if code is None else code
-        text = "".join(character if is_harmless(character) else escape(character) for character in str(error))
-        if len(text) > 10 * MAX_NAME:
-            text = text[: 10 * MAX_NAME] + "..."
+        text = message(str(error))
         sys.stderr.write(f"error: {text}\n")
         if self.as_json and not self.printed:
             sys.stdout.write(json.dumps({"error": text, "exit_code": code}) + "\n")
         return code
+
+    def last_words(self, number: int) -> None:
+        """Where it takes too long to end in order: what is on disk is whole at any moment."""
+        text = interrupted(number, self)
+        os.write(2, f"error: {text}\n".encode("utf-8", "backslashreplace"))
+        if self.as_json and not self.printed:
+            os.write(1, (json.dumps({"error": text, "exit_code": 128 + number}) + "\n").encode())
+
+    @contextlib.contextmanager
+    def limited(self, seconds: float | None) -> Iterator[None]:
+        """End the command after so many seconds, as a signal does.
+
+        Raises:
+            UsageError: that is no time, or the system has no such clock.
+        """
+        if seconds is None:
+            yield
+            return
+        if not 0 < seconds < LONGEST_TIME:
+            raise UsageError(f"--time-limit {seconds:g} is no time; give a number of seconds above 0")
+        if TIME_LIMIT is None:
+            raise UsageError("--time-limit needs a clock that this system does not have; leave it out")
+        self.time_limit = seconds
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def check_signals(self) -> None:
         """Go, if a signal was lost in foreign code that lets no exception through."""
@@ -112,7 +145,8 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(verbose: int, quiet: bool, no_color: bool, as_json: bool, debug: bool, **arguments: Any) -> None:
         shell = Shell(-1 if quiet else verbose, as_json, not no_color, debug)
-        code = guarded(shell, lambda: command(shell, **arguments))
+        ahead = not arguments.get("in_process", True) and click.get_current_context().info_name in RUNS_MODELS
+        code = guarded(shell, lambda: command(shell, **arguments), ahead=ahead)
         for number in ENDING:
             signal.signal(number, signal.SIG_IGN)  # too late to change what was decided
         sys.exit(code)
@@ -124,23 +158,34 @@ def unwind_on_signals(shell: Shell) -> None:
     """From now on a signal becomes an exception, so that work is put away in order."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
+        if shell.ending is not None and number != TIME_LIMIT:
+            os._exit(128 + number)  # a second one: at once; what is on disk is whole at any moment
         shell.ending = number
         raise TerminatedError(number)
 
-    for number in ENDING:
+    for number in (*ENDING, *([TIME_LIMIT] if TIME_LIMIT else [])):
         signal.signal(number, end)
 
 
-def guarded(shell: Shell, run: Callable[[], None]) -> int:
-    """Run; turn every way of ending into an exit code."""
-    import_module("onnxsens.api")  # native libraries that must not be torn while they load
+def guarded(shell: Shell, run: Callable[[], None], *, ahead: bool) -> int:
+    """Run; turn every way of ending into an exit code.
+
+    Args:
+        ahead: start a process already, since one will be needed.
+    """
+    if ahead:
+        start_ahead()
     try:
+        import_module("onnxsens.api")  # native libraries that must not be torn while they load
         unwind_on_signals(shell)
-        run()
+        with watched(shell.last_words):
+            run()
     except (Exception, KeyboardInterrupt) as error:  # the last line of defence: every end is told in one line
         if shell.debug:
             traceback.print_exc()
         return ending(shell, error)
+    finally:
+        spare.drop()
     return 0
 
 
@@ -148,8 +193,7 @@ def ending(shell: Shell, error: BaseException) -> int:
     """Say how it ended; the exit code."""
     if shell.ending is not None:
         # Whatever was raised: native code may turn the signal's exception into one of its own.
-        number = signal.Signals(shell.ending)
-        return shell.fail(OnnxsensError(interrupted(number, shell)), 128 + number)
+        return shell.fail(OnnxsensError(interrupted(shell.ending, shell)), 128 + shell.ending)
     if isinstance(error, BrokenPipeError):
         # Whoever read our output has gone; that is no error, but Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -167,10 +211,9 @@ class ProcessMemoryError(OnnxsensError):
     exit_code = 4
 
 
-def interrupted(number: signal.Signals, shell: Shell) -> str:
+def interrupted(number: int, shell: Shell) -> str:
     """The message that ends an interrupted run."""
+    by = signal.Signals(number).name if number != TIME_LIMIT else f"--time-limit {shell.time_limit:g}"
     if shell.saved is None or not shell.saved.is_dir():
-        return f"ended by {number.name}; nothing was written"
-    return (
-        f"ended by {number.name}; everything measured is saved in '{shell.saved}', run the same command again to go on"
-    )
+        return f"ended by {by}; nothing was written"
+    return f"ended by {by}; everything measured is saved in '{shell.saved}', run the same command again to go on"

@@ -1,29 +1,33 @@
 """`onnxsens targets`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from onnxsens.cli.options import PATH
+from onnxsens.cli.options import PATH, guard_options
 from onnxsens.cli.shell import Shell, shared
 
 
 @click.command("targets", epilog="Example: onnxsens targets xnnpack models/fashion_cnn.onnx")
 @click.argument("name", required=False)
 @click.argument("model", required=False, type=PATH)
+@guard_options
 @shared
-def command(shell: Shell, name: str | None, model: Path | None) -> None:
+def command(shell: Shell, name: str | None, model: Path | None, **guarding: Any) -> None:
     """Show which runtimes gain from zeros, in which weights, patterns and sparsities, and who says so.
 
     With NAME, one target in detail; with MODEL, also which of its weights are eligible, and why the others are not.
     """
+    from onnxsens.api import assess
+    from onnxsens.cli.building import build_guard
     from onnxsens.report import targets as report
-    from onnxsens.targets import look_up, targets
+    from onnxsens.targets import targets
 
     if name is None:
         every = [targets.get(known) for known in targets.names()]
         shell.result(report.overview(every), {"targets": [report.record(target) for target in every]})
         return
     target = targets.get(name)
-    assessment = look_up(target, model) if model else None
+    assessment = assess(target, model, build_guard(**guarding)) if model else None
     shell.result(report.detail(target, assessment), report.document(target, assessment))

@@ -10,6 +10,7 @@ from onnxsens.cli.options import (
     PATH,
     data_option,
     engine_options,
+    guard_options,
     model_argument,
     parse_confidence,
     preprocessing_options,
@@ -27,6 +28,7 @@ from onnxsens.cli.shell import Shell, shared
 @click.option("--confidence", default="0.95", show_default=True, metavar="C", help="Of the bound; none: the estimate.")
 @preprocessing_options
 @engine_options
+@guard_options
 @shared
 def command(shell: Shell, model: Path, plan: Path, max_drop: Sequence[str], confidence: str, **options: Any) -> None:
     """Run MODEL with the zeros of PLAN beside the dense MODEL; exit with 6 where a limit is exceeded.

@@ -4,7 +4,6 @@ A tensor from inside the model is held for one batch only. Of many places some a
 weights are shared out over passes.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -17,6 +16,7 @@ from onnxsens.engine.grams import Gram, GramBuilder
 from onnxsens.engine.runner import ModelRunner
 from onnxsens.engine.sessions import Session
 from onnxsens.errors import ModelError
+from onnxsens.files import TemporaryFolder
 from onnxsens.model.exposing import ExposingCopy, Place, write_exposing_copy
 from onnxsens.model.features import Source
 from onnxsens.model.input_rows import NoRowsError
@@ -117,15 +117,15 @@ def calibrate(
         else:
             weight = runner.inventory.weight(name)
             waiting.append(_Gathering(name, numbers[name], found, weight.size // weight.layout.rows))
-    with tempfile.TemporaryDirectory(prefix="onnxsens-") as folder:
+    with TemporaryFolder() as folder:
         try:
-            sizes = tensor_bytes(runner, waiting, indices, Path(folder) / "shapes.onnx")
+            sizes = tensor_bytes(runner, waiting, indices, folder / "shapes.onnx")
         except ModelError as error:
             yield from ((each.name, str(error)) for each in waiting)
             return
         for number, group in enumerate(passes(waiting, sizes, sampling)):
             try:
-                gather(runner, group, indices, sampling, Path(folder) / f"pass{number}.onnx")
+                gather(runner, group, indices, sampling, folder / f"pass{number}.onnx")
             except ModelError as error:
                 for each in group:
                     each.refused = str(error)

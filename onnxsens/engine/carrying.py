@@ -11,17 +11,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from onnxsens.arrays import AnyArray, IntArray
 from onnxsens.engine.input_moments import InputMoments
 from onnxsens.engine.methods import METHODS
 from onnxsens.engine.rebuilding import Rebuilder
 from onnxsens.engine.runner import ModelRunner
 from onnxsens.engine.tensor_file import read_tensors, write_tensors
-from onnxsens.files import write_atomically
+from onnxsens.files import sha256_of, storage_errors, write_atomically
 from onnxsens.model.shifts import Shifts
 from onnxsens.model.storage import compressed_bytes
+from onnxsens.strict_json import StrictJSONError, read_json
 from onnxsens.techniques import make_sparsity
 
+VARIANTS = "variants"  # folder in that of a run
 KEPT_BYTES = 2**30  # of variants on disk; the oldest go first
 
 
@@ -68,6 +72,20 @@ class Carried:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What is noted beside the tensors of a variant: their file's SHA-256 and its own, to tell damaged ones."""
+
+    carried: Carried
+    sha256: str
+    own_sha256: str
+
+
+def digest_of(carried: Carried) -> str:
+    """SHA-256 of the record."""
+    return hashlib.sha256(msgspec.json.encode(carried)).hexdigest()
+
+
 class Carrier(Protocol):
     """Carries orders out."""
 
@@ -103,7 +121,7 @@ class RunCarrier:
         self._moments = moments
         self._shifts = shifts
         self._indices = indices
-        self._folder = folder and folder / "variants"
+        self._folder = folder and folder / VARIANTS
         self._memory = memory
         self._seed = seed
         self._tell = tell
@@ -164,17 +182,28 @@ class RunCarrier:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         self._make_room(sum(array.nbytes for array in values.values()), carried.name)
-        write_tensors(self._folder / f"{carried.name}.safetensors", values)
+        path = self._folder / f"{carried.name}.safetensors"
+        write_tensors(path, values)
         # Last: where it is there, so are the tensors.
-        write_atomically(self._folder / f"{carried.name}.json", [json.dumps(asdict(carried)).encode()])
+        write_atomically(
+            path.with_suffix(".json"), [msgspec.json.encode(Kept(carried, sha256_of(path), digest_of(carried)))]
+        )
 
     def _read(self, name: str) -> tuple[Carried, Mapping[str, AnyArray]] | None:
-        if self._folder is None or not (self._folder / f"{name}.json").exists():
+        """None where it is not there, or not as it was written: then it is made again."""
+        if self._folder is None:
             return None
-        record = json.loads((self._folder / f"{name}.json").read_bytes())
-        record["changed"] = tuple(record["changed"])
-        like = {each: self._runner.model.array(each) for each in record["changed"]}
-        return Carried(**record), read_tensors(self._folder / f"{name}.safetensors", like)
+        path = self._folder / f"{name}.safetensors"
+        with storage_errors(self._folder):
+            try:
+                kept = msgspec.convert(read_json(path.with_suffix(".json").read_bytes()), type=Kept)
+                digests = kept.sha256, kept.own_sha256
+                if kept.carried.name != name or digests != (sha256_of(path), digest_of(kept.carried)):
+                    return None
+            except (FileNotFoundError, msgspec.ValidationError, StrictJSONError):
+                return None
+        like = {each: self._runner.model.array(each) for each in kept.carried.changed}
+        return kept.carried, read_tensors(path, like)
 
     def _make_room(self, nbytes: int, name: str) -> None:
         """Remove the oldest, so that what is kept stays within its budget; it can be made again."""
@@ -198,3 +227,8 @@ def methods_for(update: str, *, statistics: bool) -> Collection[str]:
     """
     ladder = ["none", "bias", *(["batchnorm"] if statistics else []), "obs", "refit", "reconstruct"]
     return ladder[: ladder.index(update) + 1] if update in ladder else ladder
+
+
+def variants_in(folder: Path) -> Path:
+    """Where a run keeps the plans that it has carried out."""
+    return folder / VARIANTS

@@ -7,28 +7,45 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from onnxsens.engine.questions import Answer, Effect, Evaluator, Question
 
 
 @dataclass(frozen=True)
+class Call:
+    """Something else to be done by whoever has the model open.
+
+    Attributes:
+        doing: what that is, for messages: `carried a plan out`.
+    """
+
+    name: str
+    arguments: tuple[Any, ...]
+    doing: str
+
+
+@dataclass(frozen=True)
 class Job:
-    """Work on one weight, or a joint run: questions answered in order, or the canary.
+    """Work on one weight, or a joint run: questions answered in order, or the canary; or something else.
 
     Attributes:
         key: the weight's name, empty for a joint run; jobs of one key go where the last of them went.
         questions: asked together.
         canary: samples of a question for the weight's effect; then there are no others.
+        call: then there is nothing else.
+        seconds: what one of its results is expected to take, roughly.
     """
 
     key: str
     questions: tuple[Question, ...] = ()
     canary: int | None = None
+    call: Call | None = None
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        if bool(self.questions) == (self.canary is not None):
-            raise ValueError("a job has either questions or a canary")
+        if bool(self.questions) + (self.canary is not None) + (self.call is not None) != 1:
+            raise ValueError("a job has either questions or a canary or a call")
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,7 @@ class Done:
         index: number of the question in the job; 0 for the canary.
         answer: to that question.
         effect: what the canary said.
+        value: what a call gave.
         seconds: wall time since the job began or its last result came.
         last: no other result of this job follows.
     """
@@ -49,6 +67,7 @@ class Done:
     effect: Effect | None
     seconds: float
     last: bool
+    value: Any = None
 
 
 class Crew(Protocol):

@@ -5,7 +5,6 @@ Knows no weight. Nodes in bodies of If, Loop and Scan are seen too, once for eve
 
 import json
 import re
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +14,7 @@ from typing import Any
 from onnxsens.arrays import AnyArray
 from onnxsens.engine.sessions import Session
 from onnxsens.errors import ModelError
+from onnxsens.files import TemporaryFolder
 
 Shape = tuple[int, ...]
 
@@ -86,8 +86,8 @@ def profiles(recorded: Recorded, feeds: Iterator[Mapping[str, AnyArray]]) -> Ite
 
 def profile(recorded: Recorded, feeds: Sequence[Mapping[str, AnyArray]]) -> Iterator[str]:
     """The lines of one session's profile; the file itself is removed."""
-    with tempfile.TemporaryDirectory(prefix="onnxsens-") as folder:
-        session = recorded(Path(folder) / "profile")
+    with TemporaryFolder() as folder:
+        session = recorded(folder / "profile")
         for feed in feeds:
             session.run(session.readable, feed)
         # A line at a time: an event takes some 600 bytes, and a long loop makes hundreds of thousands.

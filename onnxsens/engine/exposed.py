@@ -1,11 +1,10 @@
 """Inputs of a weight that depend on the weight itself, such as a recurrent one: from whole runs, batch by batch."""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from onnxsens.arrays import AnyArray, IntArray
 from onnxsens.engine.runner import ModelRunner
+from onnxsens.files import TemporaryFolder
 from onnxsens.model.exposing import write_exposing_copy
 from onnxsens.model.features import Source
 from onnxsens.model.input_rows import NoRowsError
@@ -28,8 +27,8 @@ def exposed(
     """
     places = [(source.site, port) for source in sources for port in source.rows.ports]
     fed = {spec.name for spec in runner.dataset.specs}
-    with tempfile.TemporaryDirectory(prefix="onnxsens-") as folder:
-        exposing = write_exposing_copy(runner.copy, dict.fromkeys(places), Path(folder) / "inner.onnx", fed=fed)
+    with TemporaryFolder() as folder:
+        exposing = write_exposing_copy(runner.copy, dict.fromkeys(places), folder / "inner.onnx", fed=fed)
         sessions = [
             runner.opened(exposing.copy, values, runner.provider, runner.session_recipe)
             for values in ([changed, {}] if changed else [{}])

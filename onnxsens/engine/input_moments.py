@@ -3,22 +3,32 @@
 What is kept there serves a resumed run and every worker.
 """
 
-import json
-import shutil
-import tempfile
+import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 
 from onnxsens.arrays import AnyArray, IntArray
 from onnxsens.engine.calibration import Sampling, calibrate
 from onnxsens.engine.grams import Gram
 from onnxsens.engine.runner import ModelRunner
-from onnxsens.files import storage_errors
+from onnxsens.errors import StorageError
+from onnxsens.files import (
+    TemporaryFolder,
+    remove_folder,
+    rename_durably,
+    scratch_file,
+    sha256_of,
+    storage_errors,
+    write_scratch,
+)
 from onnxsens.model.features import Source, input_sources
+from onnxsens.strict_json import StrictJSONError, read_json
 from onnxsens.techniques.moments import Moments
 
 SAMPLES = 512
@@ -99,36 +109,69 @@ class InputMoments:
                 else:
                     self._grams[name] = gram
             return without
-        if not (self._folder / INDEX).exists():
+        index = read_index(self._folder)
+        if index is None:
             self._gathering()
             self._save(self._folder)
-        with storage_errors(self._folder):
-            index = json.loads((self._folder / INDEX).read_text("utf-8"))
-        self._files = index["files"]
-        return dict(index["without"])
+            index = read_index(self._folder)
+            if index is None:
+                raise StorageError(f"what was just written to '{self._folder}' cannot be read; check the disk")
+        self._files = {name: file for name, (file, _) in index.files.items()}
+        return dict(index.without)
 
     def _save(self, folder: Path) -> None:
         """All or nothing: written beside the place, then renamed."""
         with storage_errors(folder.parent):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            made = Path(tempfile.mkdtemp(prefix=".moments-", dir=folder.parent))
-            try:
-                files, without = {}, {}
-                found = calibrate(self._runner, self.sources, self._indices, self._sampling)
-                for number, (name, gram) in enumerate(found):
-                    if isinstance(gram, str):
-                        without[name] = gram
-                        continue
-                    files[name] = f"{number}.npz"
-                    with (made / files[name]).open("wb") as file:
-                        save_gram(file, gram)
-                (made / INDEX).write_text(json.dumps({"files": files, "without": without}), "utf-8")
-                if folder.exists():
-                    shutil.rmtree(folder)  # of a process that died before its index was written
-                made.rename(folder)
-            except BaseException:
-                shutil.rmtree(made, ignore_errors=True)
-                raise
+        making = TemporaryFolder(inside=folder.parent)
+        try:
+            files: dict[str, tuple[str, str]] = {}
+            without: dict[str, str] = {}
+            found = calibrate(self._runner, self.sources, self._indices, self._sampling)
+            for number, (name, gram) in enumerate(found):
+                if isinstance(gram, str):
+                    without[name] = gram
+                    continue
+                path = making.path / f"{number}.npz"
+                with scratch_file(path) as file:
+                    save_gram(file, gram)
+                files[name] = path.name, sha256_of(path)
+            write_scratch(making.path / INDEX, [msgspec.json.encode(((index := Index(files, without)), index.sha256))])
+            remove_folder(folder)  # of a process that died before its index was written
+            rename_durably(making.path, folder)
+        finally:
+            making.remove()
+
+
+@dataclass(frozen=True)
+class Index:
+    """What is in a folder of moments.
+
+    Attributes:
+        files: by weight, the name of its file and the SHA-256 of that.
+        without: weights that there is nothing of, and why.
+    """
+
+    files: dict[str, tuple[str, str]]
+    without: dict[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """Of all that."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+
+def read_index(folder: Path) -> Index | None:
+    """None where there is none, or where a file is not as it was written: then all is gathered again."""
+    with storage_errors(folder):
+        try:
+            index, digest = msgspec.convert(read_json((folder / INDEX).read_bytes()), type=tuple[Index, str])
+            sound = digest == index.sha256 and all(
+                sha256_of(folder / Path(file).name) == own for file, own in index.files.values()
+            )
+        except (FileNotFoundError, msgspec.ValidationError, StrictJSONError):
+            return None
+    return index if sound else None
 
 
 def too_wide(groups: int, width: int, memory: int) -> str:

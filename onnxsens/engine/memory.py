@@ -149,3 +149,14 @@ def cuda_free(number: int) -> int | None:
         return None if failed else free.value
     finally:
         driver.cuDevicePrimaryCtxRelease_v2(device)
+
+
+def kills_for_memory(root: Path = Path("/")) -> int:
+    """Processes that the system has ended so far because memory ran out, of those that it tells us of."""
+    lines: list[str] = []
+    for name in ("proc/vmstat", "sys/fs/cgroup/memory.events"):
+        try:
+            lines += (root / name).read_text().splitlines()
+        except OSError:
+            continue
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

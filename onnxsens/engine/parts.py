@@ -1,13 +1,12 @@
 """Sessions of parts of a working copy, and the types of the tensors that parts exchange."""
 
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from onnxsens.arrays import AnyArray, TensorSpec
 from onnxsens.engine.runner import ModelRunner
 from onnxsens.engine.sessions import Session
+from onnxsens.files import TemporaryFolder
 from onnxsens.model.cutting import CutModel
 
 
@@ -27,8 +26,8 @@ class Parts:
         """
         copy = self._runner.copy
         recipe = self._runner.session_recipe
-        with tempfile.TemporaryDirectory(prefix="onnxsens-") as folder:
-            path = Path(folder) / "part.onnx"
+        with TemporaryFolder() as folder:
+            path = folder / "part.onnx"
             part.write(path)
             own = replace(
                 copy,

@@ -13,9 +13,9 @@ from onnxsens.arrays import Float64Array
 SplitName = Literal["search", "holdout"]
 
 # Whether a weight matters to the outputs on some samples: zeroing all of it changes what the metrics read; changes
-# other outputs only; its operators run, and yet no output changes; or none of them runs that an output depends on. Of
-# all but the first nothing is learnt by pruning them.
-Effect = Literal["effective", "other outputs", "no effect", "not executed"]
+# other outputs only; its operators run, and yet no output changes; none of them runs that an output depends on; or it
+# is not known, since every process dies of it. Of all but the first nothing is learnt by pruning them.
+Effect = Literal["effective", "other outputs", "no effect", "not executed", "not measured"]
 DENSE = "dense"
 
 

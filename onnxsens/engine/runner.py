@@ -3,7 +3,6 @@
 One session a variant. Comparing outputs is somebody else's business.
 """
 
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -17,6 +16,7 @@ from onnxsens.engine.lanes import Lanes, lanes_for
 from onnxsens.engine.providers import CPU, Provider
 from onnxsens.engine.sessions import Recipe, Session, open_session
 from onnxsens.errors import ModelError
+from onnxsens.files import TemporaryFolder
 from onnxsens.model import Inventory, Model, load_model, take_inventory, write_model
 from onnxsens.model.cutting import Wiring
 from onnxsens.model.working import WorkingCopy, write_working_copy
@@ -87,7 +87,7 @@ class ModelRunner:
         self.fitting.alone = partial(self.run_side_by_side, 1)
         self.provider = provider
         self.libraries = tuple(libraries)
-        self._folder = tempfile.TemporaryDirectory(prefix="onnxsens-")
+        self._folder = TemporaryFolder()
         self.ir_version: int | None = None
         self._copy = self._working_copy("copy")
         self._other_axis = not_batches(model, dataset.rows, dataset.specs)
@@ -99,7 +99,7 @@ class ModelRunner:
     def close(self) -> None:
         """Remove the working copy."""
         self.lanes.close()
-        self._folder.cleanup()
+        self._folder.remove()
 
     def lanes_for(self, seconds: float) -> int:
         """How many batches are worth being run side by side, where one takes so many seconds.
@@ -174,8 +174,8 @@ class ModelRunner:
 
     def saved_outputs(self, changes: Mapping[str, AnyArray], indices: IntArray) -> Iterator[Outputs]:
         """The same by another road: write the changed model to a file, load that, run it."""
-        with tempfile.TemporaryDirectory(prefix="onnxsens-") as folder:
-            path = Path(folder) / "saved.onnx"
+        with TemporaryFolder() as folder:
+            path = folder / "saved.onnx"
             write_model(self.model, self.inventory.with_copies(changes), path)
             if self.fed or self.ir_version or self.inventory.normal.notes:
                 # As it is saved it could not be fed or loaded; so it goes through a working copy of its own.
@@ -193,7 +193,7 @@ class ModelRunner:
                 yield from self._runs(session, session.readable, indices)
 
     def _working_copy(self, name: str) -> WorkingCopy:
-        folder = Path(self._folder.name) / name
+        folder = self._folder.path / name
         folder.mkdir()
         return write_working_copy(
             self.model, self.inventory, folder, fed=self.fed, ir_version=self.ir_version, adjustable=self._adjustable

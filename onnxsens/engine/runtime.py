@@ -5,16 +5,20 @@ import io
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
+
+from onnxsens.files import unnamed_file
 
 
 def runtime() -> ModuleType:
     """The `onnxruntime` module. Its import takes 0.1 s and prints about missing GPUs, so it happens here only."""
     loaded = sys.modules.get("onnxruntime")
     if loaded is None:
+        # Else its wheel calls home, from 1.31 on: an id in the user's folder and a socket after some seconds, which its
+        # own `disable_telemetry_events` does not stop.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         with silenced():
             loaded = import_module("onnxruntime")
             # What matters comes as an exception; the log would tear the progress display.
@@ -28,7 +32,7 @@ def silenced() -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [os.dup(1), os.dup(2)]
-    with tempfile.TemporaryFile() as sink:
+    with unnamed_file() as sink:
         try:
             os.dup2(sink.fileno(), 1)
             os.dup2(sink.fileno(), 2)

@@ -1,15 +1,18 @@
-"""What happens in a worker process: it builds an evaluator, and serves one job after the other over its pipe.
+"""What happens in a worker process: it opens what it is told to, and serves one job after the other over its pipe.
 
-Knows no store: choices and notes go to the parent as messages, in the order in which they are made.
+Knows no store: choices and notes go to the parent as messages, in the order in which they are made. Whatever happens
+here, be it in native code or in the user's, costs the parent no more than the answer that it waits for.
 """
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,24 +20,47 @@ from multiprocessing import current_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, Protocol
 
-from onnxsens.engine.crew import Job, results
+from onnxsens.engine.crew import Call, Job, results
 from onnxsens.engine.questions import Answer, Effect, Evaluator, Route
 from onnxsens.errors import OnnxsensError
 from onnxsens.signals import ENDING
+from onnxsens.usercode import announcing
 
 PARENT_SECONDS = 1.0  # how often it is looked whether the parent lives, should its end of the pipe be held open
 
-Build = Callable[..., Evaluator]
+KILLED_FIRST = 900  # of 1000: whom the system kills where memory runs out; the parent has everything to lose
+PR_SET_PDEATHSIG = 1
+
+
+class Served(Protocol):
+    """What a worker has opened."""
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """Answers questions."""
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Anything else; the result can be sent."""
+
+
+Build = Callable[..., Served]
 
 
 @dataclass(frozen=True)
 class Opening:
-    """The first message to a worker: `build(*arguments, routes=..., say=...)` gives its evaluator."""
+    """The first message to a worker: `build(*arguments, routes=..., tell=...)` gives what it serves.
+
+    Attributes:
+        standing: calls that are made before it is ready.
+        memory: bytes of its own that the process may have; any without.
+    """
 
     build: Build
     arguments: tuple[Any, ...]
+    standing: tuple[Call, ...] = ()
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,16 +73,28 @@ class Work:
 
 @dataclass(frozen=True)
 class Ready:
-    """The evaluator is built; its name."""
+    """All is open."""
 
-    engine: str
+
+@dataclass(frozen=True)
+class Doing:
+    """What is begun, for the case that nothing comes after it: `tried metric 'accuracy'`.
+
+    Attributes:
+        seconds: that it may well take, besides what is allowed for anything.
+    """
+
+    text: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Said:
-    """A note for the user."""
+    """Something for the user to know. `opening`: said before all was open."""
 
+    kind: Literal["note", "detail", "stage"]
     text: str
+    opening: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,11 +113,12 @@ class Result:
     effect: Effect | None
     seconds: float
     last: bool
+    value: Any = None
 
 
 @dataclass(frozen=True)
 class Failed:
-    """An exception ended the job, or the building.
+    """An exception ended the job, or the opening.
 
     Attributes:
         kind: one of ours or MemoryError; None is a bug.
@@ -103,6 +142,7 @@ class Line:
         self._connection = connection
         self._folder = folder
         self._parent = parent
+        self._own = os.getpid()
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._sending = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -120,6 +160,8 @@ class Line:
 
     def tell(self, message: object) -> None:
         """Send to the parent, from any thread."""
+        if os.getpid() != self._own:
+            os._exit(1)  # code of the user's forked, and its child came back: it would answer everything twice
         try:
             with self._sending:
                 self._connection.send(message)
@@ -167,13 +209,18 @@ class ToldRoutes:
 
 def serve(connection: "Connection[Any, Any]", folder: Path, parent: int) -> None:
     """The main function of a worker process; ends when the parent does, or says so."""
-    settle(folder)
+    settle(folder, parent)
     line = Line(connection, folder, parent)
     routes = ToldRoutes(line.tell)
+    announcing.to = lambda text: line.tell(Doing(text))
     try:
         opening: Opening = line.hear()
-        evaluator = opening.build(*opening.arguments, routes=routes, say=lambda text: line.tell(Said(text)))
-        line.tell(Ready(evaluator.name))
+        limit_memory(opening.memory)
+        served = opening.build(*opening.arguments, routes=routes, tell=line.tell)
+        for call in opening.standing:
+            line.tell(Doing(call.doing))
+            served.call(call.name, *call.arguments)
+        line.tell(Ready())
     except Exception as error:  # told to the parent, which raises it
         line.tell(failed(error))
         return
@@ -181,14 +228,31 @@ def serve(connection: "Connection[Any, Any]", folder: Path, parent: int) -> None
         try:
             work: Work = line.hear()
             routes.hear(work.routes)
-            for done in results(evaluator, work.job):
-                line.tell(Result(done.answer, done.effect, done.seconds, done.last))
+            work_on(served, work.job, line.tell)
         except Exception as error:  # told to the parent, which raises it
             line.tell(failed(error))
 
 
-def settle(folder: Path) -> None:
-    """Make this process a quiet one: signals are the parent's business, and so is stdout."""
+def work_on(served: Served, job: Job, tell: Callable[[object], None]) -> None:
+    """Do it, and tell each result."""
+    if job.call is not None:
+        started = time.perf_counter()
+        value = served.call(job.call.name, *job.call.arguments)
+        tell(Result(None, None, time.perf_counter() - started, last=True, value=value))
+        return
+    for done in results(served.evaluator, job):
+        tell(Result(done.answer, done.effect, done.seconds, done.last))
+
+
+def settle(folder: Path, parent: int) -> None:
+    """Make this process a quiet one, that ends with its parent: signals are the parent's business, and so is stdout."""
+    if sys.platform == "linux":
+        # A thread that waits for the parent's end may not come to its turn while native code holds the interpreter.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(str(KILLED_FIRST))
     for number in ENDING:
         # A signal to the whole group reaches the parent too, which ends us in order.
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
@@ -201,6 +265,14 @@ def settle(folder: Path) -> None:
     tempfile.tempdir = str(folder)
     # A user's metric may start processes here as it may anywhere; those of a daemon are refused.
     current_process().daemon = False
+
+
+def limit_memory(nbytes: int | None) -> None:
+    """Let native code be refused what is more, where the system can: it then says so, and fewer samples may do."""
+    if nbytes is not None and sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (nbytes, nbytes))
 
 
 def failed(error: Exception) -> Failed:

@@ -7,6 +7,7 @@ when it loads a model or runs it, comes out as one line.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from onnxsens.engine.providers import CPU, Provider
 from onnxsens.engine.runtime import one_line, runtime, silenced
 from onnxsens.errors import InputError, ModelError, OutOfMemoryError, ProviderError
 from onnxsens.model import Model
+from onnxsens.signals import stoppable
 
 # What `run` can hand back as a numpy array, and its type there; ONNX Runtime fails on others, bfloat16 among them.
 READABLE: dict[str, np.dtype[Any]] = {
@@ -78,8 +80,14 @@ class Session:
         self._provider = provider
         self.device = device_of(provider)
         self.tidy = False
-        self._required = [value.name for value in native.get_inputs() if not value.type.startswith("optional")]
-        self._kinds = kinds = {value.name: value.type for value in native.get_outputs()}
+        try:
+            self._required = [value.name for value in native.get_inputs() if not value.type.startswith("optional")]
+            self._kinds = kinds = {value.name: value.type for value in native.get_outputs()}
+        except UnicodeDecodeError as error:
+            raise ModelError(
+                f"an input or output of '{model.path}' has a name that is not UTF-8, by which nothing can be fed or "
+                "read; rename it"
+            ) from error
         self.readable = [name for name, kind in kinds.items() if kind in READABLE]
         self.unreadable = {name: kind for name, kind in kinds.items() if kind not in READABLE}
         self.dtypes = {name: READABLE[kinds[name]] for name in self.readable}
@@ -97,18 +105,19 @@ class Session:
             ModelError: it does not run on this.
             OutOfMemoryError: it would, with more memory.
         """
+        options = self._how()
         try:
-            return list(self._native.run(list(names), dict(feed), self._how()))
+            with stoppable(partial(setattr, options, "terminate", True)):
+                return list(self._native.run(list(names), dict(feed), options))
         except Exception as error:  # native code raises many types here, UnicodeDecodeError among them
             raise self._refused(error) from error
 
     def _how(self) -> Any:
-        """Options of the next run; none but once, where it is to tidy up."""
-        if not self.tidy or self._provider.name != CPU:
-            return None
-        self.tidy = False
+        """Options of the next run, which can be stopped by them."""
         options = runtime().RunOptions()
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        if self.tidy and self._provider.name == CPU:
+            self.tidy = False
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         return options
 
     def run_held(
@@ -142,7 +151,9 @@ class Session:
                 binding.bind_output(name, HOST.kind, HOST.number)
             for name in to_hold:
                 binding.bind_output(name, self.device.kind, self.device.number)
-            self._native.run_with_iobinding(binding)
+            options = runtime().RunOptions()
+            with stoppable(partial(setattr, options, "terminate", True)):
+                self._native.run_with_iobinding(binding, options)
             found = dict(zip(names, binding.get_outputs(), strict=True))
         except Exception as error:  # native code
             raise self._refused(error) from error

@@ -1,17 +1,16 @@
 """What the weights of a model really do on given samples: whether their operators run, and how much they multiply."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 from onnxsens.arrays import IntArray
 from onnxsens.engine.executions import Recorded, executions
 from onnxsens.engine.providers import CPU, Provider
 from onnxsens.engine.runner import ModelRunner
+from onnxsens.files import TemporaryFolder
 from onnxsens.model.naming import write_named_copy
 
 
@@ -64,9 +63,9 @@ def executed_weights(runner: ModelRunner, indices: IntArray) -> set[str]:
 @contextmanager
 def named_sessions(runner: ModelRunner, provider: Provider) -> Iterator[tuple[Recorded, dict[str, str]]]:
     """What opens sessions of a named copy, for as long as it is needed; and the tokens of sites."""
-    with tempfile.TemporaryDirectory(prefix="onnxsens-") as folder:
+    with TemporaryFolder() as folder:
         copy, tokens = write_named_copy(
-            runner.model, runner.inventory, Path(folder), fed=runner.fed, ir_version=runner.ir_version
+            runner.model, runner.inventory, folder, fed=runner.fed, ir_version=runner.ir_version
         )
         recipe = replace(runner.recipe, provider=provider.name, optimisation="none")
         yield partial(runner.opened, copy, {}, provider, recipe), tokens

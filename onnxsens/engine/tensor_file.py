@@ -15,6 +15,7 @@ from safetensors.numpy import save
 from onnxsens.arrays import AnyArray
 from onnxsens.errors import PlanError
 from onnxsens.files import storage_errors, write_atomically
+from onnxsens.strict_json import read_json
 
 PLAIN = frozenset(
     ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"]
@@ -47,7 +48,7 @@ def read_tensors(path: Path, like: Mapping[str, AnyArray] | None = None) -> dict
     """
     try:
         with storage_errors(path.parent), safe_open(path, framework="numpy") as file:
-            others = json.loads((file.metadata() or {}).get(AS_BYTES, "{}"))
+            others = read_json((file.metadata() or {}).get(AS_BYTES, "{}"))
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
         for name, kept in others.items():
             dtype = like[name].dtype if like and name in like else np.dtype(kept["dtype"])
@@ -57,3 +58,16 @@ def read_tensors(path: Path, like: Mapping[str, AnyArray] | None = None) -> dict
     except (AttributeError, KeyError, TypeError) as error:
         raise PlanError(f"'{path}' cannot be read: its '{AS_BYTES}' is not ours; write the plan again") from error
     return found
+
+
+def names_in(path: Path) -> list[str]:
+    """What tensors there are.
+
+    Raises:
+        PlanError: it is no such file.
+    """
+    try:
+        with storage_errors(path.parent), safe_open(path, framework="numpy") as file:
+            return list(file.keys())
+    except SafetensorError as error:
+        raise PlanError(f"'{path}' cannot be read: {error}; write the plan again") from error

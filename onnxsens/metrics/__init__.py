@@ -12,12 +12,15 @@ from typing import cast
 from onnxsens.errors import MetricError
 from onnxsens.metrics.batch import Batch
 from onnxsens.metrics.choosing import Outlook, look_at
+from onnxsens.metrics.declared import Declared, Declaring, declared
 from onnxsens.metrics.metric import Metric, PerSampleMetric, WholeSetMetric, check, drop
 from onnxsens.metrics.reading import OutputKind, Reading, fits_labels, output_kind
 from onnxsens.plugins import Registry
 
 __all__ = [
     "Batch",
+    "Declared",
+    "Declaring",
     "Metric",
     "Outlook",
     "OutputKind",
@@ -25,6 +28,7 @@ __all__ = [
     "Reading",
     "WholeSetMetric",
     "check",
+    "declared",
     "drop",
     "fits_labels",
     "look_at",

@@ -57,7 +57,7 @@ class UserFunction:
         """
         # A user's sys.exit() must not end our command, and any exception of theirs is bad input, not our bug.
         try:
-            with quiet():
+            with quiet(f"ran metric '{self.spec}'"):
                 returned = self.call(
                     {name: read_only(array) for name, array in outputs.items()},
                     {name: read_only(array) for name, array in dense.items()},

@@ -195,7 +195,7 @@ class PlannedWeight(Record, frozen=True, kw_only=True):
     zeros: Count
     pattern: str | None
     macs: Count | None
-    effect: Literal["effective", "other outputs", "no effect", "not executed"]
+    effect: Literal["effective", "other outputs", "no effect", "not executed", "not measured"]
     picks: dict[str, float]
     failure: str | None
     sha256: Sha256

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from onnxsens.arrays import AnyArray, FloatArray
 from onnxsens.engine import Effect
 from onnxsens.errors import GoalError
-from onnxsens.metrics import Metric
+from onnxsens.metrics import Declaring
 from onnxsens.model import Model, Weight, dense_matrix, stored_values
 from onnxsens.plan.budgets import CompressedBytes, Macs, Saving, Zeros
 from onnxsens.plan.climbing import Carrying
@@ -33,7 +33,7 @@ class Task:
 
     scanner: Scanner
     model: Model
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, Declaring]
     binary: Collection[str]
     search_metric: str
     goal: Goal

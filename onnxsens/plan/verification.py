@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxsens.engine.questions import Measurement
 from onnxsens.errors import GoalError, UsageError
-from onnxsens.metrics import Metric
+from onnxsens.metrics import Declaring
 from onnxsens.plan import bounds
 from onnxsens.plan.goal import Goal
 
@@ -116,7 +116,7 @@ def normal_tail(z: float) -> float:
 
 
 def refuse_undecidable(
-    metrics: Mapping[str, Metric], binary: Collection[str], goal: Goal, samples: int, holdout: float
+    metrics: Mapping[str, Declaring], binary: Collection[str], goal: Goal, samples: int, holdout: float
 ) -> None:
     """Say before the scan that a limit cannot be shown with these samples, however good the plan.
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from onnxsens.model import Weight, load_model, take_inventory
+from onnxsens.model import Model, Weight, take_inventory
 from onnxsens.targets.profile import Target
 
 
@@ -46,11 +45,6 @@ def assess(target: Target, weights: Sequence[Weight]) -> list[Judgement]:
     return [Judgement(weight, reason, None if reason else target.doubt(weight)) for weight, reason in judged]
 
 
-def look_up(target: Target, model_path: str | Path) -> Assessment:
-    """Judge every prunable weight of a model file; nothing of it is run.
-
-    Raises:
-        ModelError: it is no ONNX model.
-    """
-    model = load_model(model_path)
+def look_up(target: Target, model: Model) -> Assessment:
+    """Judge every prunable weight of a model; nothing of it is run."""
     return Assessment(target, model.path.name, assess(target, take_inventory(model).weights))

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from commands import document, onnxsens
+from commands import document, onnxsens, rewrite_run
 from networks import saved, tied_embedding
 from onnx import numpy_helper
 from safetensors.numpy import load_file
@@ -145,9 +145,8 @@ def test_a_run_begun_when_copies_were_weights_of_their_own_is_not_gone_on_with(
     [(identity,)] = database.execute("SELECT identity FROM run").fetchall()
     older = {name: value for name, value in json.loads(identity).items() if name != "copies"}
     assert len(older) == len(json.loads(identity)) - 1
-    database.execute("UPDATE run SET identity = ?", (json.dumps(older),))
-    database.commit()
     database.close()
+    rewrite_run(tmp_path / "run", identity=json.dumps(older))
     goal = ("--sparsity", "0.5", "--metric", "kl", "--update", "none")
     done = onnxsens("auto", folder / "m.onnx", "-d", folder / "d.npz", *goal, "-o", tmp_path / "run")
     assert done.returncode != 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from commands import onnxsens
+from commands import onnxsens, rewrite_run
 from networks import model_of, normal, saved
 from onnx import helper
 
@@ -120,9 +120,8 @@ def test_plan_runs_no_library_that_only_the_store_names(tmp_path: Path) -> None:
     [text] = database.execute("SELECT settings FROM run").fetchone()
     settings = json.loads(text)
     assert settings["custom_op_libs"] == []
-    database.execute("UPDATE run SET settings = ?", [json.dumps(settings | {"custom_op_libs": ["evil.so"]})])
-    database.commit()
     database.close()
+    rewrite_run(tmp_path / "out", settings=json.dumps(settings | {"custom_op_libs": ["evil.so"]}))
     refused(onnxsens("plan", "out", "--sparsity", "0.3", cwd=tmp_path), 2, "come from 'evil.so'; name it with --custom")
     done = onnxsens("plan", "out", "--sparsity", "0.3", "--custom-op-lib", "other.so", cwd=tmp_path)
     refused(done, 3, "'other.so' is not a file")

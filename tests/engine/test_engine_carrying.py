@@ -13,16 +13,17 @@ from safetensors.numpy import load_file, save_file
 
 from onnxsens.engine import carrying
 from onnxsens.engine.carrying import Carried, Order, RunCarrier, methods_for
+from onnxsens.engine.input_moments import InputMoments
 from onnxsens.engine.methods import METHODS
 from onnxsens.engine.tensor_file import read_tensors, write_tensors
 from onnxsens.errors import OnnxsensError, PlanError
-from onnxsens.workbench import Workbench
+from onnxsens.station import Station
 
 WEIGHTS = ("first", "depthwise", "up", "head")
 ORDER = Order(tuple((name, 0.5) for name in WEIGHTS), "obs", "reconstruct", 16)
 
 
-def carrier_of(bench: Workbench, folder: Path | None, told: list[str] | None = None) -> RunCarrier:
+def carrier_of(bench: Station, folder: Path | None, told: list[str] | None = None) -> RunCarrier:
     return RunCarrier(
         bench.runner,
         bench.moments,
@@ -104,6 +105,50 @@ def test_without_its_record_a_file_is_of_a_run_that_was_cut_off_and_is_made_agai
         assert same(carrier_of(bench, tmp_path / "run", told).carry(ORDER), made)
         assert told
         assert len(variants(tmp_path / "run")) == 2
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+def test_a_variant_that_is_not_as_it_was_written_is_made_again(tmp_path: Path, suffix: str, place: float) -> None:
+    with bench_of(convolutional(), tmp_path, (2, 8, 8)) as bench:
+        first = carrier_of(bench, tmp_path / "run")
+        made = first.carry(ORDER)
+        path = tmp_path / "run/variants" / f"{made.name}{suffix}"
+        content = bytearray(path.read_bytes())
+        content[int(place * (len(content) - 1))] ^= 0x11
+        path.write_bytes(content)
+        told: list[str] = []
+        second = carrier_of(bench, tmp_path / "run", told)
+        assert same(second.carry(ORDER), made) and told
+        for name, values in first.values(made.name).items():
+            assert second.values(made.name)[name].tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize("damage", ["index.json", "0.npz", "missing"])
+def test_moments_that_are_not_as_they_were_written_are_gathered_again(tmp_path: Path, damage: str) -> None:
+    with bench_of(convolutional(), tmp_path, (2, 8, 8)) as bench:
+
+        def moments(told: list[str]) -> InputMoments:
+            return InputMoments(bench.runner, bench.split.search, 2**30, 0, tmp_path, lambda: told.append("gathering"))
+
+        first = {name: moments([]).of(name) for name in WEIGHTS}
+        [folder] = tmp_path.glob("moments-*")
+        path = folder / ("1.npz" if damage == "missing" else damage)
+        if damage == "missing":
+            path.unlink()
+        else:
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 0x11
+            path.write_bytes(content)
+        told: list[str] = []
+        again = moments(told)
+        for name, known in first.items():
+            found = again.of(name)
+            assert found is not None and known is not None
+            assert found.inputs.tobytes() == known.inputs.tobytes()
+        assert told == ["gathering"]
+        told.clear()
+        assert moments(told).without == again.without and not told
 
 
 def test_a_folder_stays_within_its_budget_and_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,8 @@ from onnxsens.engine import Change, Evaluator, Question
 from onnxsens.engine.runner import ModelRunner, Outputs
 from onnxsens.engine.sessions import Session
 from onnxsens.errors import EngineBugError
-from onnxsens.workbench import Options, Workbench
+from onnxsens.options import Options
+from onnxsens.station import Station
 
 pytestmark = pytest.mark.parametrize("engine", ENGINES)
 
@@ -84,7 +85,7 @@ def test_external_data_is_found(tmp_path: Path, engine: str) -> None:
     path = with_external_data(convolutional(), folder / "e.onnx")
     np.savez(tmp_path / "d.npz", x=normal(np.random.default_rng(1), 20, 2, 8, 8))
     options = Options(str(tmp_path / "d.npz"), provider="cpu", threads=1, metrics=("dense-mse",), batch_size=4)
-    with Workbench(path, options) as bench, evaluator_over(bench, engine) as evaluator:
+    with Station(path, options) as bench, evaluator_over(bench, engine) as evaluator:
         for weight in bench.inventory.weights:
             [asked] = levels_of(weight.name, (0, 10), ("dense-mse",), (0.5,))
             assert_alike(
@@ -226,7 +227,7 @@ def several() -> onnx.ModelProto:
 
 
 @pytest.fixture
-def two_inputs(tmp_path: Path) -> Iterator[Workbench]:
+def two_inputs(tmp_path: Path) -> Iterator[Station]:
     rng = np.random.default_rng(1)
     arrays = {"x": normal(rng, 60, 6), "z": normal(rng, 60, 4), "labels": rng.integers(0, 3, 60)}
     np.savez(tmp_path / "two.npz", **arrays)
@@ -235,7 +236,7 @@ def two_inputs(tmp_path: Path) -> Iterator[Workbench]:
         yield bench
 
 
-def test_several_inputs_outputs_and_bodies_are_what_the_reference_says(two_inputs: Workbench, engine: str) -> None:
+def test_several_inputs_outputs_and_bodies_are_what_the_reference_says(two_inputs: Station, engine: str) -> None:
     metrics = ("dense-mse", "accuracy")
     names = {weight.name for weight in two_inputs.inventory.weights}
     assert len(names) == 5
@@ -248,7 +249,7 @@ def test_several_inputs_outputs_and_bodies_are_what_the_reference_says(two_input
                 assert found.measurements["accuracy"] == expected.measurements["accuracy"]
 
 
-def test_weights_are_told_apart_by_what_zeroing_them_does(two_inputs: Workbench, engine: str) -> None:
+def test_weights_are_told_apart_by_what_zeroing_them_does(two_inputs: Station, engine: str) -> None:
     with evaluator_over(two_inputs, engine) as evaluator:
         found = {weight.name: evaluator.effect(weight.name, 30) for weight in two_inputs.inventory.weights}
     assert found.pop("boxes") == "other outputs"

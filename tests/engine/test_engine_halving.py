@@ -17,7 +17,7 @@ from onnxsens.engine.runner import ModelRunner
 from onnxsens.engine.sessions import Session
 from onnxsens.errors import OutOfMemoryError
 from onnxsens.scan import Nobody
-from onnxsens.workbench import Workbench
+from onnxsens.station import Station
 
 METRIC = ("dense-mse",)
 WEIGHTS = ("first", "last")
@@ -54,7 +54,7 @@ def refuse(feed: Mapping[str, Any]) -> None:
         raise OutOfMemoryError("no room")
 
 
-def tightened(bench: Workbench, where: Callable[[Any, Any], bool]) -> None:
+def tightened(bench: Station, where: Callable[[Any, Any], bool]) -> None:
     """Let the workbench's runner, from its full batch size on, have no room in sessions of some parts or variants."""
 
     class Runner(ModelRunner):
@@ -67,7 +67,7 @@ def tightened(bench: Workbench, where: Callable[[Any, Any], bool]) -> None:
     bench.closing.callback(bench.runner.close)
 
 
-def answered(bench: Workbench, engine: str) -> dict[tuple[str, float], Any]:
+def answered(bench: Station, engine: str) -> dict[tuple[str, float], Any]:
     """Every weight at three levels, both together, and what zeroing does."""
     found: dict[Any, Any] = {}
     with evaluator_over(bench, engine) as evaluator:
@@ -83,7 +83,7 @@ def answered(bench: Workbench, engine: str) -> dict[tuple[str, float], Any]:
     return found
 
 
-def assert_as_with_two(bench: Workbench, folder: Path, engine: str) -> None:
+def assert_as_with_two(bench: Station, folder: Path, engine: str) -> None:
     found = answered(bench, engine)
     assert bench.runner.batch_size == 2
     (folder / "two").mkdir()
@@ -141,7 +141,7 @@ def test_memory_that_runs_out_as_a_model_is_opened_is_said(tmp_path: Path) -> No
     with bench_of(of_the_batch(memory_for=3), tmp_path, (6,), 3, metrics=METRIC, batch_size=8) as bench:
         options = bench.options
     observer = Noting()
-    with Workbench(tmp_path / "m.onnx", options, observer=observer) as bench:
+    with Station(tmp_path / "m.onnx", options, observer=observer) as bench:
         assert bench.runner.batch_size == 2
         assert bench.recipe.batch_size == 8  # what was asked for is what the run is known by
     told = [note for note in observer.notes if "memory" in note]

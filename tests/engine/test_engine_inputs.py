@@ -21,7 +21,7 @@ from onnxsens.model import load_model, take_inventory
 from onnxsens.model.interface import feedable
 from onnxsens.options import Options
 from onnxsens.scan import Nobody
-from onnxsens.workbench import Workbench
+from onnxsens.station import Station
 
 SAMPLES = 10
 HIDDEN = 5
@@ -398,7 +398,7 @@ def test_data_for_a_weight_that_is_to_be_pruned_is_refused(tmp_path: Path) -> No
     np.savez(tmp_path / "d.npz", x=floats(SAMPLES, 6), w=floats(SAMPLES, 6, 3))
     path = saved(with_default(), tmp_path / "m.onnx")
     with pytest.raises(DataError, match="an array for 'w', a weight that is to be pruned; leave it out"):
-        Workbench(path, Options(data=str(tmp_path / "d.npz"), provider="cpu"))
+        Station(path, Options(data=str(tmp_path / "d.npz"), provider="cpu"))
 
 
 def lengths(kind: onnx.TypeProto) -> onnx.ModelProto:
@@ -428,7 +428,7 @@ def test_an_input_that_cannot_be_fed_is_named_before_anything_runs(kind: str, da
     path = saved(lengths(proto), tmp_path / "m.onnx")
     spec = str(tmp_path / data) if data == "d.npz" else data
     with pytest.raises(DataError, match="input 'more' of the model " + message) as caught:
-        Workbench(path, Options(data=spec, provider="cpu"))
+        Station(path, Options(data=spec, provider="cpu"))
     assert "\n" not in str(caught.value)
 
 
@@ -484,12 +484,12 @@ def test_outputs_of_many_shapes_are_left_out_or_refused_by_name(tmp_path: Path) 
     np.savez(tmp_path / "d.npz", x=ones)
     options = Options(data=str(tmp_path / "d.npz"), provider="cpu", threads=1, metrics=("dense-mse",))
     watched = Watcher()
-    with Workbench(path, options, observer=watched) as bench:
+    with Station(path, options, observer=watched) as bench:
         assert bench.outlook.reading.output == "a"
         answer = bench.evaluator.answer(Question((Change("w", "magnitude", 0.5),), "search", (0, 3), ("dense-mse",)))
         assert answer.measurements["dense-mse"].drop > 0
     assert any("output 'y' is left out: it is [2, 3] for some samples, [2, 6] for others" in n for n in watched.notes)
-    with pytest.raises(OnnxsensError, match="'y'"), Workbench(path, replace(options, output="y")) as bench:
+    with pytest.raises(OnnxsensError, match="'y'"), Station(path, replace(options, output="y")) as bench:
         pass
 
 
@@ -538,7 +538,7 @@ def test_random_samples_serve_every_form(name: str, tmp_path: Path) -> None:
     model, dims = RANDOM[name]
     path = saved(model(), tmp_path / "m.onnx")
     options = Options(data="random:12", provider="cpu", threads=1, dims=dims, metrics=("dense-mse",), batch_size=5)
-    with Workbench(path, options) as bench:
+    with Station(path, options) as bench:
         assert len(bench.dataset) == 12
         assert bench.outlook.reading.output == "y"
         assert bench.evaluator.effect(bench.inventory.weights[-1].name, 6) == "effective"

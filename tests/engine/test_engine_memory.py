@@ -13,6 +13,7 @@ from onnxsens.engine.memory import (
     cuda_free,
     default_cache_bytes,
     free_memory,
+    kills_for_memory,
     linux_free,
     macos_free,
 )
@@ -143,3 +144,13 @@ def test_the_driver_tells_a_gpus_free_memory() -> None:
     assert ctypes.sizeof(ctypes.c_size_t) == 8
     del runtime_value
     assert free_memory(Device("cuda", 99)) is None
+
+
+def test_kills_for_memory_are_those_that_the_kernel_and_the_group_count(tmp_path: Path) -> None:
+    assert kills_for_memory(tmp_path) == 0
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/vmstat").write_text("nr_free_pages 5\noom_kill 3\n")
+    assert kills_for_memory(tmp_path) == 3
+    (tmp_path / "sys/fs/cgroup").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/memory.events").write_text("low 0\noom 7\noom_kill 2\noom_group_kill 1\n")
+    assert kills_for_memory(tmp_path) == 5

@@ -23,7 +23,7 @@ from onnxsens.engine.providers import CUDA, why_not_started
 from onnxsens.engine.runner import ModelRunner
 from onnxsens.engine.runtime import runtime
 from onnxsens.engine.sessions import Session
-from onnxsens.workbench import Workbench
+from onnxsens.station import Station
 
 METRIC = ("dense-mse",)
 CUDA_STARTS = CUDA in runtime().get_available_providers() and why_not_started(CUDA) is None
@@ -76,7 +76,7 @@ class Watched(Session):
 
 
 @contextmanager
-def watched(bench: Workbench) -> Iterator[list[tuple[set[str], set[str], set[str]]]]:
+def watched(bench: Station) -> Iterator[list[tuple[set[str], set[str], set[str]]]]:
     """The runs of parts from here on."""
     runs: list[tuple[set[str], set[str], set[str]]] = []
 

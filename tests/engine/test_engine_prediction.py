@@ -13,13 +13,13 @@ from onnxsens.engine.calibration import Sampling
 from onnxsens.engine.grams import GramBuilder
 from onnxsens.engine.prediction import Prediction, Unpredicted, predict, relative_errors
 from onnxsens.model.features import input_sources
+from onnxsens.station import Station
 from onnxsens.techniques import make_technique
-from onnxsens.workbench import Workbench
 
 LEVELS = (0.0, 0.25, 0.5, 0.9, 1.0)
 
 
-def predictions_of(bench: Workbench, technique: str = "magnitude") -> dict[str, Prediction | Unpredicted]:
+def predictions_of(bench: Station, technique: str = "magnitude") -> dict[str, Prediction | Unpredicted]:
     sources = input_sources(bench.model, bench.inventory)
     indices = np.arange(20)
     # As the commands do: the evaluator's runner is the one that has the working copy.

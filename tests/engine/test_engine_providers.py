@@ -65,9 +65,9 @@ def test_cuda_gives_what_the_cpu_gives(tmp_path_factory: pytest.TempPathFactory)
             bench_options = bench.options
         from dataclasses import replace
 
-        from onnxsens.workbench import Workbench
+        from onnxsens.station import Station
 
-        with Workbench(folder / "m.onnx", replace(bench_options, provider=name)) as bench:
+        with Station(folder / "m.onnx", replace(bench_options, provider=name)) as bench:
             question = Question((Change("up", "magnitude", 0.5),), "search", (0, 30), ("kl",), values=True)
             drops.append(bench.evaluator.answer(question).measurements["kl"].drops)
     np.testing.assert_allclose(drops[0], drops[1], rtol=1e-2, atol=1e-5)

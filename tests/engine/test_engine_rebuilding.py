@@ -16,31 +16,27 @@ from onnxsens.engine.spill import Spill
 from onnxsens.engine.walking import Budget, Walk
 from onnxsens.model.features import input_sources
 from onnxsens.options import Options
+from onnxsens.station import Station
 from onnxsens.techniques import make_sparsity
 from onnxsens.techniques.moments import DAMPENING
-from onnxsens.workbench import Workbench
 
 MODELS = ROOT / "models"
 IMAGES = {"scale": 255, "mean": "0.2860", "std": "0.3530", "provider": "cpu", "threads": 1}
 VOWELS = {"provider": "cpu", "threads": 1}
 
 
-def shipped(name: str) -> Workbench:
+def shipped(name: str) -> Station:
     images = name.startswith("fashion")
     data = MODELS / ("fashion_mnist_test.npz" if images else "japanese_vowels_test.npz")
-    return Workbench(
-        MODELS / f"{name}.onnx", Options(str(data), **(IMAGES if images else VOWELS)), update="reconstruct"
-    )
+    return Station(MODELS / f"{name}.onnx", Options(str(data), **(IMAGES if images else VOWELS)), update="reconstruct")
 
 
-def rebuilder(bench: Workbench, **settings: object) -> Rebuilder:
+def rebuilder(bench: Station, **settings: object) -> Rebuilder:
     given = {"memory": 2**31, "spill": None} | settings
     return Rebuilder(bench.runner, input_sources(bench.model, bench.inventory), bench.shifts, **given)
 
 
-def rebuilt(
-    bench: Workbench, level: float, method: str, samples: int = 64, **settings: object
-) -> dict[str, np.ndarray]:
+def rebuilt(bench: Station, level: float, method: str, samples: int = 64, **settings: object) -> dict[str, np.ndarray]:
     weights = bench.inventory.weights
     levels = {weight.name: level for weight in weights}
     techniques = {weight.name: make_sparsity("obs" if METHODS[method].update else "magnitude") for weight in weights}

@@ -17,8 +17,8 @@ from onnxsens.engine.rebuilding import Rebuilder
 from onnxsens.model import write_model
 from onnxsens.model.features import input_sources
 from onnxsens.options import Options
+from onnxsens.station import Station
 from onnxsens.techniques import make_sparsity
-from onnxsens.workbench import Workbench
 
 SEQUENTIAL = [name for name, method in METHODS.items() if method.sequential]
 UPDATING = [name for name, method in METHODS.items() if method.update]
@@ -26,7 +26,7 @@ MODELS = ROOT / "models"
 
 
 def rebuilt(
-    bench: Workbench, levels: float | Mapping[str, float], method: str, samples: int = 24, **more: object
+    bench: Station, levels: float | Mapping[str, float], method: str, samples: int = 24, **more: object
 ) -> Rebuilt:
     weights = bench.inventory.weights
     spec = str(more.pop("technique", "magnitude"))
@@ -484,7 +484,7 @@ def test_a_session_with_the_values_is_the_model_that_is_written_with_them(
         with_external_data(convolutions()[0], path)
     else:
         saved(kept_in_constants(proto) if kept == "in constants" else proto, path)
-    with Workbench(path, Options(str(tmp_path / "d.npz"), provider="cpu", threads=1)) as bench:
+    with Station(path, Options(str(tmp_path / "d.npz"), provider="cpu", threads=1)) as bench:
         found = rebuilt(bench, 0.6, method).values
         samples = bench.split.holdout
         [made] = bench.runner.outputs(found, samples)
@@ -566,13 +566,13 @@ def test_what_an_operator_puts_out_is_nearer_with_every_method(operator: str, me
 # Shipped models ---------------------------------------------------------------------------------------------------
 
 
-def shipped(name: str) -> Workbench:
+def shipped(name: str) -> Station:
     images = {"scale": 255, "mean": "0.2860", "std": "0.3530"} if name.startswith("fashion") else {}
     data = MODELS / ("fashion_mnist_test.npz" if images else "japanese_vowels_test.npz")
-    return Workbench(MODELS / f"{name}.onnx", Options(str(data), provider="cpu", threads=1, holdout=0.5, **images))
+    return Station(MODELS / f"{name}.onnx", Options(str(data), provider="cpu", threads=1, holdout=0.5, **images))
 
 
-def divergence(bench: Workbench, changed: Mapping[str, np.ndarray], samples: np.ndarray) -> float:
+def divergence(bench: Station, changed: Mapping[str, np.ndarray], samples: np.ndarray) -> float:
     """Mean KL of the classes, in nats, by a session of the file with other values."""
     proto, feed = onnx.load(bench.model.path), bench.dataset.feed(samples)
 

@@ -25,12 +25,12 @@ from onnxsens.engine import Change, Question, ReferenceEvaluator
 from onnxsens.engine.runner import ModelRunner, Outputs
 from onnxsens.errors import EngineBugError, MetricError, ModelError
 from onnxsens.options import Options
-from onnxsens.workbench import Workbench
+from onnxsens.station import Station
 
 METRICS = ("accuracy", "kl", "agreement", "dense-mse", "cross-entropy", "cosine", "sqnr", "top2", "f1")
 
 
-def reference(bench: Workbench) -> ReferenceEvaluator:
+def reference(bench: Station) -> ReferenceEvaluator:
     """Over the workbench's runner; a new one every time, so that nothing is kept from the last question."""
     metrics = list(bench.metrics.values())
     return ReferenceEvaluator(bench.runner, bench.inventory, bench.split, metrics, bench.binary, bench.outlook.reading)
@@ -276,7 +276,7 @@ def test_shipped_models_agree_with_the_oracle_on_every_weight(models: Path, name
     image = name == "fashion_cnn"
     data = models / ("fashion_mnist_test.npz" if image else "japanese_vowels_test.npz")
     numbers = {"scale": 255, "mean": "0.2860", "std": "0.3530"} if image else {}
-    with Workbench(path, Options(data=str(data), metrics=("kl",), provider="cpu", **numbers)) as bench:
+    with Station(path, Options(data=str(data), metrics=("kl",), provider="cpu", **numbers)) as bench:
         x = bench.dataset.batch(bench.split.search[:40])
         [dense] = oracle(path, {}, x)
         for weight in bench.inventory.weights:

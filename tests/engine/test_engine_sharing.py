@@ -4,12 +4,13 @@ import pytest
 
 from onnxsens.engine import ModelRunner
 from onnxsens.engine.sharing import START_SECONDS, choose_workers, compared, shares
-from onnxsens.workbench import Options, Workbench
+from onnxsens.options import Options
+from onnxsens.station import Station
 
 
 @pytest.fixture(scope="module")
 def runner(models: Path) -> ModelRunner:
-    with Workbench(models / "jv_gru1.onnx", Options(str(models / "japanese_vowels_test.npz"), threads=1)) as bench:
+    with Station(models / "jv_gru1.onnx", Options(str(models / "japanese_vowels_test.npz"), threads=1)) as bench:
         yield bench.runner
 
 

@@ -18,7 +18,8 @@ from onnx import TensorProto, helper
 from protos import runs
 
 from onnxsens.engine import Change, KeptRoutes, Question, Route
-from onnxsens.workbench import Options, Workbench
+from onnxsens.options import Options
+from onnxsens.station import Station
 
 METRIC = ("dense-mse",)
 
@@ -207,7 +208,7 @@ def test_shipped_models_agree_with_the_reference_on_every_weight(models: Path, n
     numbers = {"scale": 255, "mean": "0.2860", "std": "0.3530"} if image else {}
     metrics = ("dense-mse", "kl")
     options = Options(str(data), metrics=metrics, provider="cpu", threads=1, batch_size=16, **numbers)
-    with Workbench(models / f"{name}.onnx", options) as bench, evaluator_over(bench, way) as evaluator:
+    with Station(models / f"{name}.onnx", options) as bench, evaluator_over(bench, way) as evaluator:
         for weight in bench.inventory.weights:
             [asked] = levels_of(weight.name, (0, 24), metrics, (0.7,))
             found, expected = evaluator.answer(asked), bench.evaluator.answer(asked)
@@ -234,12 +235,12 @@ def test_generated_models_agree_with_the_reference_on_every_weight(generated: Ge
         x = generated.feed["x"]
         np.savez(Path(folder) / "d.npz", x=np.concatenate([x, x[::-1]] * 2))
         options = Options(str(Path(folder) / "d.npz"), provider="cpu", threads=1, metrics=("dense-mse",), holdout=0)
-        with Workbench(path, options) as bench:
+        with Station(path, options) as bench:
             weights = bench.inventory.weights
             # ONNX Runtime multiplies dequantised weights by activations of 8 bits: where a last bit makes one of them
             # round the other way, an output changes by a part in a hundred.
             rounding = 3e-2 if any(weight.dtype in ("int8", "uint8") for weight in weights) else 1e-3
-            samples = (0, bench.sizes["search"])
+            samples = (0, len(bench.split.search))
             for way in ("split", "input", "rebuilt"):
                 with evaluator_over(bench, way, routes=OneWay(way)) as evaluator:
                     for weight in weights:

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from onnxsens.engine.spill import Spill
 from onnxsens.engine.walking import Budget, Held, Walk
-from onnxsens.workbench import Workbench
+from onnxsens.station import Station
 
 SHAPES = {"images": (2, 6, 6), "sequences": (4, 3)}
 BATCHES = [np.arange(0, 7), np.arange(7, 14), np.arange(14, 17)]
@@ -123,7 +123,7 @@ def others(name: str, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
     return found
 
 
-def walk_of(bench: Workbench, stops: list[tuple[str, str]], budget: Budget) -> Walk:
+def walk_of(bench: Station, stops: list[tuple[str, str]], budget: Budget) -> Walk:
     names = bench.runner.copy.names
     ports = {port for _, port in stops}
     return Walk(bench.runner, BATCHES, [names[weight] for weight, _ in stops], sorted(ports), budget)

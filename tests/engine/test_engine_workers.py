@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import pytest
 from crewing import KeptRoutes, all_results, asking, dying, erratic, real, refusing, told
 from fakes import KnownCurves
 
-from onnxsens.engine.crew import Alone, Done, Job
+from onnxsens.engine.crew import Alone, Call, Done, Job
 from onnxsens.engine.questions import Route
-from onnxsens.engine.workers import Workers
-from onnxsens.errors import EngineBugError, ModelError, OnnxsensError
-from onnxsens.workbench import Options, Workbench
+from onnxsens.engine.serving import Served
+from onnxsens.engine.workers import Care, Workers
+from onnxsens.errors import EngineBugError, ModelError, OnnxsensError, WorkerLostError
+from onnxsens.options import Options
+from onnxsens.station import Station
 
 Opener = Callable[..., Workers]
 
@@ -52,8 +55,8 @@ def crew_of(tmp_path: Path, said: list[str], routes: KeptRoutes) -> Iterator[Ope
     """Opens crews, and closes them."""
     crews: list[Workers] = []
 
-    def opened(count: int, build: Callable[..., object] = erratic) -> Workers:
-        crews.append(Workers(build, (tmp_path,), count, routes, said.append))
+    def opened(count: int, build: Callable[..., Served] = erratic, care: Care | None = None) -> Workers:
+        crews.append(Workers(build, (tmp_path,), count, routes, lambda each: said.append(each.text), care))
         return crews[-1]
 
     yield opened
@@ -127,10 +130,9 @@ def test_what_kills_twice_is_a_failure_of_every_metric_and_the_rest_goes_on(
     killed, left = found["always", 1], found["leaves", 0]
     assert killed is not None
     assert left is not None
-    why = "the process that measured it died 2 times (SIGKILL)"
+    why = "the process died 2 times while it measured 'always' (SIGKILL)"
     assert (killed.measurements, killed.failures) == ({}, {"accuracy": why, "kl": why})
-    assert killed.engine.startswith("erratic")
-    assert left.failures == {"accuracy": "the process that measured it died 2 times (exit code 3)"}
+    assert left.failures == {"accuracy": "the process died 2 times while it measured 'leaves' (exit code 3)"}
     assert [sorted(answer.measurements) for place, answer in sorted(found.items()) if answer] == [
         ["accuracy", "kl"], [], ["accuracy", "kl"], [], ["accuracy"],
     ]  # fmt: skip
@@ -148,8 +150,8 @@ def test_errors_come_out_as_they_were_and_the_crew_goes_on(crew_of: Opener) -> N
         crew.take()
     assert "in _misbehave" in str(caught.value.__cause__)
     crew.give(Job("always", canary=4))
-    with pytest.raises(ModelError, match=r"^a process died 2 times while it zeroed 'always' \(SIGKILL\); "):
-        crew.take()
+    lost = crew.take()
+    assert (lost.effect, lost.value) == ("not measured", "the process died 2 times while it zeroed 'always' (SIGKILL)")
     crew.give(Job("other", canary=4))
     assert crew.take().effect == "no effect"
     with pytest.raises(RuntimeError, match="no job is under way"):
@@ -203,7 +205,7 @@ def test_jobs_of_a_key_go_where_it_is_warm_and_a_dead_idle_worker_is_replaced(
     ],
 )
 def test_an_evaluator_that_cannot_be_built_is_an_error(
-    crew_of: Opener, build: Callable[..., object], message: str
+    crew_of: Opener, build: Callable[..., Served], message: str
 ) -> None:
     crew = crew_of(1, build)
     crew.give(asking("a", 0.1))
@@ -239,7 +241,9 @@ def test_workers_go_when_the_parent_does_and_leave_nothing(
         os.killpg(under_way.pid, ending)  # as a terminal does
     else:
         under_way.send_signal(ending)
-    assert until(lambda: not any(runs(pid) or folder.exists() for pid, folder in workers.items()), 2)
+    assert until(lambda: not any(map(runs, workers)), 2)
+    if ending == signal.SIGINT:
+        assert not any(folder.exists() for folder in workers.values())
     assert under_way.wait(3) == -ending
     if ending == signal.SIGINT:
         assert under_way.stderr is not None
@@ -248,7 +252,7 @@ def test_workers_go_when_the_parent_does_and_leave_nothing(
 
 def test_the_same_answers_come_out_of_any_crew(models: Path) -> None:
     model, data = str(models / "jv_gru1.onnx"), str(models / "japanese_vowels_test.npz")
-    with Workbench(model, Options(data, threads=1)) as bench:
+    with Station(model, Options(data, threads=1)) as bench:
         names = [weight.name for weight in bench.inventory.weights]
         jobs = [asking(name, 0.3, 0.7, 0.95, metrics=tuple(bench.metrics), samples=40) for name in names]
         jobs += [Job(name, canary=4) for name in names]
@@ -273,6 +277,63 @@ def test_alone_works_on_a_question_when_its_answer_is_taken() -> None:
     assert (crew.take().last, len(evaluator.asked)) == (True, 2)
     with pytest.raises(RuntimeError, match="no job"):
         crew.take()
+
+
+def test_a_call_gives_a_value_and_one_that_kills_is_an_error(crew_of: Opener) -> None:
+    crew = crew_of(1)
+    assert crew.call("hello", 1, "two", doing="said hello") == ("hello", 1, "two")
+    with pytest.raises(WorkerLostError, match=r"^a process died 2 times while it carried a plan out \(SIGKILL\); "):
+        crew.call("always", doing="carried a plan out")
+    assert crew.call("hello", doing="said hello") == ("hello",)
+
+
+def test_standing_calls_are_made_by_every_process_there_is_and_will_be(crew_of: Opener, tmp_path: Path) -> None:
+    crew = crew_of(2)
+    crew.give(asking("a", 0.1))
+    crew.take()
+    crew.stand(Call("settle", ("run",), "opened the run folder"))
+    assert asked(tmp_path).count("call settle ('run',)") == 1
+    all_results(crew, [asking("once", 0.5), asking("b", 0.1)])  # two processes, and one in place of the killed
+    assert asked(tmp_path).count("call settle ('run',)") == 3
+
+
+def test_a_process_that_gives_no_answer_in_time_is_replaced_and_given_up_the_second_time(
+    crew_of: Opener, said: list[str]
+) -> None:
+    crew = crew_of(1, care=Care(patience=1.5))
+    crew.give(asking("slow", 0.1, 0.5, 0.9))
+    found = [crew.take() for _ in range(3)]
+    assert [bool(done.answer and done.answer.failures) for done in found] == [False, True, False]
+    assert found[1].answer is not None
+    why = r"the process died 2 times while it measured 'slow' \(no answer in \d+ s\)"
+    assert re.fullmatch(why, found[1].answer.failures["accuracy"])
+    assert ["no answer" in text for text in said] == [True, True]
+
+
+def test_after_a_kill_for_memory_successors_take_less_and_after_another_kill_they_do_not(
+    crew_of: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = iter([0, 0, 0, 1, 1, 1])  # before each process, and after each kill
+    monkeypatch.setattr("onnxsens.engine.workers.kills_for_memory", lambda: next(kills))
+    lighter = iter([Call("fit", (16,), "took fewer samples")])
+    crew = crew_of(1, care=Care(lighten=lambda: next(lighter)))
+    all_results(crew, [asking("once", 0.5), asking("always", 0.5)])
+    assert asked(tmp_path) == ["always 0.5", "always 0.5", "call fit (16,)", "once 0.5", "once 0.5"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_a_worker_may_not_take_more_memory_than_it_is_given(crew_of: Opener, tmp_path: Path) -> None:
+    lighter: list[Call | None] = [None, Call("fit", (16,), "took fewer samples")]
+    crew = crew_of(1, care=Care(memory=2**30, lighten=lighter.pop))
+    crew.give(asking("greedy", 0.1, 0.5, 0.9))
+    found = [crew.take() for _ in range(3)]
+    assert [bool(done.answer and done.answer.failures) for done in found] == [False, True, False]
+    assert found[1].answer is not None
+    why = "the process died 2 times while it measured 'greedy' (out of memory)"
+    assert found[1].answer.failures == {"accuracy": why}
+    assert asked(tmp_path).count("call fit (16,)") == 2  # by both successors
+    with pytest.raises(WorkerLostError, match=r"while it took memory \(out of memory\); .* more --worker-memory$"):
+        crew_of(1, care=Care(memory=2**30)).call("greedy", doing="took memory")
 
 
 def test_a_job_is_questions_or_a_canary() -> None:

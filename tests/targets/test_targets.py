@@ -168,7 +168,7 @@ def test_eligible_weights_that_may_gain_nothing_say_why(tmp_path: Path, weights:
 
 
 def test_a_model_is_looked_up_by_its_file_in_graph_order(tmp_path: Path) -> None:
-    found = look_up(targets.get("channel"), saved(convolutional(), tmp_path / "m.onnx"))
+    found = look_up(targets.get("channel"), load_model(saved(convolutional(), tmp_path / "m.onnx")))
     assert [judgement.weight.name for judgement in found.judgements] == ["first", "depthwise", "up", "head"]
     assert found.eligible == list(found.judgements)
     assert found.model == "m.onnx"

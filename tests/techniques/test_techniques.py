@@ -161,8 +161,14 @@ class TestRandom:
 
     def test_it_is_the_control_of_every_technique_but_itself(self) -> None:
         assert control_of(make_technique("magnitude"), 4).name == "random@4"
-        with pytest.raises(UsageError, match="is random already"):
-            control_of(make_technique("random@4"), 4)
+        assert control_of(make_technique("obs:2:4+refit"), 3).name == "random@3:2:4+refit"
+        for spec, problem in (
+            ("random@4", "the technique is random already, so there is nothing to compare it with; leave --control out"),
+            ("bits", "technique 'bits' zeroes nothing, so random pruning is no match for it"),
+        ):
+            with pytest.raises(UsageError) as caught:
+                control_of(make_technique(spec), 4)
+            assert str(caught.value) == problem
 
 
 @pytest.fixture(params=[1, 3, 1024])

@@ -1,14 +1,14 @@
 """A process of our own, with a pipe to it and a temporary folder that goes when it goes.
 
-Knows nothing of what is said over the pipe. Not `ProcessPoolExecutor`: there, one death loses the jobs of all.
+Imports little, so that a first process can be started before all else is imported here: its own imports then take no
+time of ours. Knows nothing of what is said over the pipe. Not `ProcessPoolExecutor`: there, one death loses the jobs
+of all.
 """
 
 import contextlib
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import get_context
@@ -17,9 +17,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from onnxsens.files import TemporaryFolder
 from onnxsens.signals import ENDING
 
 REAPING_SECONDS = 2.0  # from SIGKILL until a process must be gone; only one stuck in the kernel takes longer
+
+
+Main = Callable[["Connection[Any, Any]", Path, int], None]
 
 
 class Spawned:
@@ -30,11 +34,11 @@ class Spawned:
             the id of this process.
     """
 
-    def __init__(self, main: Callable[["Connection[Any, Any]", Path, int], None]) -> None:
+    def __init__(self, main: Main) -> None:
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._folder = Path(tempfile.mkdtemp(prefix="onnxsens-"))
-        self._process = context.Process(target=main, args=(theirs, self._folder, os.getpid()), daemon=True)
+        self._folder = TemporaryFolder()
+        self._process = context.Process(target=main, args=(theirs, self._folder.path, os.getpid()), daemon=True)
         self._at_end = False
         try:
             with out_of_reach():
@@ -43,7 +47,7 @@ class Spawned:
             if self._process.pid is not None:
                 self._process.kill()
             self._connection.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
             raise
         finally:
             theirs.close()  # else it would stay open when the process is dead
@@ -94,10 +98,38 @@ class Spawned:
         self._process.join(REAPING_SECONDS)
         code = self._process.exitcode
         self._connection.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
         if code is None:
             return "it does not end"
         return signal_name(-code) if code < 0 else f"exit code {code}"
+
+
+class Spare:
+    """A process that was started ahead, for whoever is the first to need one."""
+
+    def __init__(self) -> None:
+        self._process: Spawned | None = None
+
+    def start(self, main: Main) -> None:
+        """Ahead."""
+        self._process = Spawned(main)
+
+    def take(self, main: Main) -> Spawned:
+        """It, if there is one, else one that is started now."""
+        process, self._process = self._process, None
+        if process is not None and process.ended():
+            process.end()
+            process = None
+        return process or Spawned(main)
+
+    def drop(self) -> None:
+        """Nobody needs it."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.end()
+
+
+spare = Spare()
 
 
 def signal_name(number: int) -> str:
