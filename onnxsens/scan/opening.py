@@ -109,6 +109,12 @@ def judged(path: Path) -> str:
     raise AssertionError("unreachable")
 
 
+def is_empty(database: sqlite3.Connection) -> bool:
+    """Whether no table has a row."""
+    names = [name for name in TABLES if name in tables_in(database)]
+    return not any(database.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchall() for name in names)
+
+
 def judge(database: sqlite3.Connection, path: Path) -> str:
     """What is wrong with a store as a whole; empty where nothing is, as of an empty one.
 
@@ -126,7 +132,8 @@ def judge(database: sqlite3.Connection, path: Path) -> str:
     version = version_of(database)
     if made.get(RUN.name) == RUN.creation:
         rows = database.execute("SELECT * FROM run").fetchall()
-        if len(rows) != 1 or not RUN.is_sound(rows[0]):
+        new = not rows and is_empty(database)  # ended before it was said what the run is made from
+        if not new and (len(rows) != 1 or not RUN.is_sound(rows[0])):
             return "the row that says what the run was made from is not what was written"
     if version > SCHEMA_VERSION or 0 < version < OLDEST:
         way_out = "update onnxsens, or use another folder" if version > SCHEMA_VERSION else "use another folder"

@@ -21,6 +21,7 @@ from onnxsens.scan import Store, identity, lock, opening, volumes
 from onnxsens.scan.examining import StoreReport, examine
 from onnxsens.scan.identity import SOFT, cpu_features
 from onnxsens.scan.lock import FolderLock
+from onnxsens.scan.opening import open_database
 from onnxsens.scan.settings import read_settings
 from onnxsens.scan.tables import HISTORY, RUN, TABLES
 from tests.scan.older_store import IDENTITY, make_older_store
@@ -179,6 +180,13 @@ class TestDamagedFiles:
             open_store(tmp_path, notes).close()
             assert f"'scan.db.damaged-{number}'" in notes[0]
             assert (tmp_path / f"scan.db.damaged-{number}").read_bytes() == content
+
+    def test_that_ended_before_they_said_what_they_are_of_are_new(self, tmp_path: Path) -> None:
+        open_database(tmp_path / "scan.db", print).close()
+        notes: list[str] = []
+        open_store(tmp_path, notes).close()
+        assert notes == []
+        assert [path.name for path in tmp_path.glob("*damaged*")] == []
 
     def test_that_are_empty_are_told_of(self, tmp_path: Path) -> None:
         (tmp_path / "scan.db").write_bytes(b"")
