@@ -11,6 +11,7 @@ from onnxsens.errors import InputError, StorageError, StoreInUseError
 from onnxsens.files import TemporaryFolder, chunks_of, write_scratch
 from onnxsens.scan.soundness import (
     FIRST_WITH_CHECKSUMS,
+    UNREADABLE,
     damage_of,
     is_of_surroundings,
     one_line,
@@ -64,9 +65,9 @@ def examine(path: Path) -> StoreReport:
             damage = damage_of(database)
             try:
                 return looked_at(database, damage)
-            except sqlite3.Error as error:
+            except UNREADABLE as error:
                 return replace(nothing, damage=damage or one_line(error))
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         if is_of_surroundings(error):
             raise StorageError(f"'{path}' cannot be read: {error}; check its permissions") from error
         return replace(nothing, damage=one_line(error))

@@ -9,7 +9,7 @@ from onnxsens.errors import InputError, RunMismatchError
 from onnxsens.files import refuse_special
 from onnxsens.scan.migrating import ADDED, OLDEST, migrate
 from onnxsens.scan.salvaging import drop, salvage
-from onnxsens.scan.soundness import damage_of, is_of_surroundings, one_line, unsound_rows, version_of
+from onnxsens.scan.soundness import UNREADABLE, damage_of, is_of_surroundings, one_line, unsound_rows, version_of
 from onnxsens.scan.tables import RUN, SCHEMA_VERSION, TABLES, as_text, create, tables_in
 from onnxsens.scan.volumes import is_remote
 
@@ -101,7 +101,7 @@ def judged(path: Path) -> str:
         try:
             with closing(connect(path, ending)) as database:
                 return judge(database, path)
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             if not is_of_surroundings(error):
                 return one_line(error)
             if ending == "?mode=rw":

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from onnxsens.files import TemporaryFolder, chunks_of, remove_durably, rename_durably, write_atomically, write_scratch
-from onnxsens.scan.soundness import is_of_surroundings
+from onnxsens.scan.soundness import UNREADABLE, is_of_surroundings
 from onnxsens.scan.tables import FILE, HISTORY, LOGS, RUN, SCHEMA_VERSION, TABLES, as_text, create
 
 Rows = dict[str, dict[int, tuple[object, ...]]]  # by table and row id
@@ -110,7 +110,7 @@ def forward(database: sqlite3.Connection, name: str) -> Iterator[Sequence[int]]:
                 last, step = row[0], 1
             else:
                 return
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             if is_of_surroundings(error):
                 raise
         step *= 2
@@ -119,7 +119,7 @@ def forward(database: sqlite3.Connection, name: str) -> Iterator[Sequence[int]]:
 def backward(database: sqlite3.Connection, name: str) -> Iterator[Sequence[int]]:
     """Rows as their ids fall, up to the first that cannot be read."""
     last = 1 << 63
-    with suppress(sqlite3.Error):
+    with suppress(*UNREADABLE):
         for row in database.execute(f"SELECT rowid, * FROM {name} NOT INDEXED ORDER BY rowid DESC"):
             if row[0] >= last:
                 return

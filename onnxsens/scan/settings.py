@@ -7,6 +7,7 @@ from typing import Any
 
 from onnxsens.errors import InputError
 from onnxsens.scan.examining import reading
+from onnxsens.scan.soundness import one_line
 from onnxsens.scan.tables import FILE, HISTORY, RUN, tables_in
 from onnxsens.strict_json import read_json
 
@@ -24,7 +25,9 @@ def read_settings(folder: Path) -> Mapping[str, Any]:
         with reading(path) as database:
             settings: Any = read_json(settings_in(database))
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"'{path}' is no run store of ours: {error}; make a new run with 'onnxsens scan'") from error
+        raise InputError(
+            f"'{path}' is no run store of ours: {one_line(error)}; make a new run with 'onnxsens scan'"
+        ) from error
     if not isinstance(settings, dict):
         raise InputError(f"'{path}' is no run store of ours: it has no settings; make a new run with 'onnxsens scan'")
     return settings

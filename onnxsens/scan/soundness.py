@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from onnxsens.scan.tables import RUN, TABLES, tables_in
 
 FIRST_WITH_CHECKSUMS = 5
+# What a damaged file raises: a message of SQLite's may quote what is no text.
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 # What SQLite says of the machine, not of the file.
 SURROUNDINGS = frozenset(
     [
@@ -22,15 +24,16 @@ SURROUNDINGS = frozenset(
 )
 
 
-def is_of_surroundings(error: sqlite3.Error) -> bool:
+def is_of_surroundings(error: Exception) -> bool:
     """Whether an error says nothing against the file."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return code & 0xFF in SURROUNDINGS and code != sqlite3.SQLITE_IOERR_SHORT_READ
 
 
-def one_line(error: sqlite3.Error) -> str:
+def one_line(error: Exception) -> str:
     """What is wrong, in SQLite's words."""
-    return " ".join(str(error).split()) or type(error).__name__
+    text = "what it says of itself is no text" if isinstance(error, UnicodeDecodeError) else str(error)
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split())) or type(error).__name__
 
 
 def version_of(database: sqlite3.Connection) -> int:
@@ -56,14 +59,14 @@ def damage_of(database: sqlite3.Connection) -> str:
     try:
         for (finding,) in database.execute("PRAGMA integrity_check(1)"):
             if finding != "ok":
-                return " ".join(str(finding).split())
+                return one_line(ValueError(finding))
         if not tables_in(database):
             return "there is nothing in it"
         if version_of(database) < FIRST_WITH_CHECKSUMS and RUN.name in tables_in(database):
             return ""
         kept = dict(database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
         changed = sorted(name for name, table in TABLES.items() if kept.get(name) != table.creation)
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         if is_of_surroundings(error):
             raise
         return one_line(error)

@@ -5,7 +5,6 @@ SQLite, every commit on disk before it counts, every row with a checksum. Knows 
 
 import contextlib
 import json
-import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +20,7 @@ from onnxsens.scan.ledger import Block
 from onnxsens.scan.lock import FolderLock
 from onnxsens.scan.opening import in_transaction, open_database
 from onnxsens.scan.prediction import PredictedCurve
+from onnxsens.scan.soundness import UNREADABLE, one_line
 from onnxsens.scan.tables import FILE, HISTORY, RUN, SCHEMA_VERSION, TABLES
 from onnxsens.strict_json import read_json
 
@@ -257,9 +257,9 @@ class Store:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             raise StorageError(
-                f"'{self.path}' cannot be used: {error}; what was measured before is kept, "
+                f"'{self.path}' cannot be used: {one_line(error)}; what was measured before is kept, "
                 "make room or choose another folder and run the same command again"
             ) from error
 

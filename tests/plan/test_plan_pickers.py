@@ -1,11 +1,15 @@
 """Pickers: arithmetic that can be checked by hand, and laws that all keep."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
-from fakes import KnownCurves
+from fakes import KnownCurves, NoisyCurves
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import convolutional, saved
@@ -18,7 +22,10 @@ from onnxsens.plan.pickers.contract import PickerContract
 from onnxsens.plan.pickers.erk import erk_densities
 from onnxsens.plan.pickers.lamp import lamp_scores
 from onnxsens.plan.pickers.picker import TargetFamily
-from onnxsens.scan import Nobody, Sampling, Scanner, Store
+from onnxsens.plan.pickers.tolerances import OCTAVES, SMALLEST_UNIT, ToleranceFamily, probe, size_shares
+from onnxsens.scan import Grid, Nobody, Sampling, Scanner, Store
+from onnxsens.scan.prediction import PredictedCurve
+from onnxsens.scan.searches import PROBE_LEVEL
 from onnxsens.techniques import make_technique
 
 SENSITIVITY = {"first": 4.0, "depthwise": 8.0, "up": 1.0, "head": 0.5}
@@ -143,3 +150,159 @@ def test_members_that_agree_are_at_distance_zero() -> None:
     assert agreement({"x": plan, "y": dict(plan)}, {"a": 3, "b": 1}) == 0
     assert agreement({"x": plan, "y": {"a": 0.7, "b": 0.1}}, {"a": 3, "b": 1}) == pytest.approx(0.15)
     assert agreement({"x": plan}, {"a": 3, "b": 1}) is None
+
+
+SIZES = {"first": 72, "depthwise": 36, "up": 48, "head": 30}
+SAMPLES = 4000
+
+
+def squared(weight: str, level: float) -> float:
+    """Of the zeros that there are, not of the level that was asked for."""
+    return SENSITIVITY[weight] * (round(level * SIZES[weight]) / SIZES[weight]) ** 2
+
+
+@contextmanager
+def noisy_ground(folder: Path, evaluator: KnownCurves) -> Iterator[Ground]:
+    """Samples are taken in blocks, until a question is answered."""
+    folder.mkdir(exist_ok=True)
+    model = load_model(saved(convolutional(), folder / "m.onnx"))
+    inventory = take_inventory(model)
+    sizes = {"search": SAMPLES, "holdout": SAMPLES}
+    sampling = Sampling(SAMPLES, exact=False)
+    technique = make_technique("magnitude")
+    with Store(folder, {}, {}, "a test") as store:
+        scanner = Scanner(store, evaluator, inventory, technique, ["kl"], sampling, sizes, Nobody())
+        yield Ground(scanner, inventory.weights, lambda weight: dense_matrix(model, weight), "kl", 0.05, 0.01)
+
+
+def predict(ground: Ground) -> None:
+    """The shapes of the curves as a calibration pass would tell them: their power 4/3 is the square of the level."""
+    shapes = {
+        name: PredictedCurve(name, size, tuple(range(size + 1)), tuple((n / size) ** 1.5 for n in range(size + 1)))
+        for name, size in SIZES.items()
+    }
+    ground.scanner.predict(shapes, "kl")
+
+
+def levels_asked(ground: Ground) -> dict[str, list[float]]:
+    """By weight, without the probe."""
+    asked: dict[str, list[float]] = {name: [] for name in SIZES}
+    for point in ground.scanner.levels():
+        if point.asked != PROBE_LEVEL:
+            asked[point.weight].append(point.asked)
+    return asked
+
+
+def limits_of(family: ToleranceFamily, ground: Ground, boldness: float) -> dict[str, float]:
+    return {weight.name: family.limit(weight, boldness) for weight in ground.weights}
+
+
+class TestTolerances:
+    def test_the_unit_is_the_median_of_what_60_percent_costs_for_a_weights_share(self, ground: Ground) -> None:
+        family = ToleranceFamily(ground, Grid(), Grid())
+        shares = {name: size / 46.5 for name, size in SIZES.items()}  # of 186 elements in four weights
+        assert size_shares(ground) == pytest.approx(shares)
+        costs = {name: SENSITIVITY[name] * PROBE_LEVEL**2 for name in SIZES}
+        assert probe(ground) == pytest.approx(costs)
+        unit = median(costs[name] / shares[name] for name in SIZES)
+        for octave in (-3, 0, 5):
+            limits = {name: unit * shares[name] * 2**octave for name in SIZES}
+            assert limits_of(family, ground, 1 + OCTAVES + octave) == pytest.approx(limits)
+        assert set(limits_of(family, ground, 1.0).values()) == {0.0}
+        assert min(limits_of(family, ground, 1.01).values()) > 0
+
+    def test_shares_that_are_given_are_taken(self, ground: Ground) -> None:
+        family = ToleranceFamily(ground, Grid(), Grid(), dict.fromkeys(SIZES, 1.0))
+        unit = median(SENSITIVITY[name] * PROBE_LEVEL**2 for name in SIZES)
+        assert limits_of(family, ground, 1 + OCTAVES) == pytest.approx(dict.fromkeys(SIZES, unit))
+
+    def test_shares_follow_what_a_zero_is_worth(self, ground: Ground) -> None:
+        priced = replace(ground, prices={"up": 3, "head": 2})
+        worth = {"first": 72, "depthwise": 36, "up": 144, "head": 60}
+        assert size_shares(priced) == pytest.approx({name: each / 78 for name, each in worth.items()})
+
+    def test_what_costs_nothing_or_less_has_no_part_in_the_unit(self, tmp_path: Path) -> None:
+        costs = {"first": 0.0, "depthwise": 0.36, "up": -1.0, "head": 0.06}
+        with noisy_ground(tmp_path / "some", KnownCurves(lambda weight, level: costs[weight])) as ground:
+            family = ToleranceFamily(ground, Grid(), Grid(), dict.fromkeys(SIZES, 1.0))
+            assert limits_of(family, ground, 1 + OCTAVES)["first"] == pytest.approx((0.36 + 0.06) / 2)
+        with noisy_ground(tmp_path / "none", KnownCurves(lambda weight, level: -level)) as ground:
+            family = ToleranceFamily(ground, Grid(), Grid(), dict.fromkeys(SIZES, 1.0))
+            assert limits_of(family, ground, 1 + OCTAVES)["first"] == SMALLEST_UNIT
+
+    def test_it_begins_three_octaves_below_the_unit_and_ends_sixteen_above(self, ground: Ground) -> None:
+        family = ToleranceFamily(ground, Grid(), Grid())
+        assert (family.highest, family.start, family.stride, family.precision) == (33.0, 14.0, 1.0, 0.125)
+
+    @pytest.mark.parametrize("name", ["top-down", "sweet-spotter", "one-tolerance"])
+    def test_a_prediction_that_is_right_needs_the_probe_alone(self, tmp_path: Path, name: str) -> None:
+        with noisy_ground(tmp_path, KnownCurves(squared)) as ground:
+            predict(ground)
+            family = pickers.get(name)().family(ground)
+            for boldness in (14.0, 16.0, 18.0):
+                limits = limits_of(family, ground, boldness)
+                expected = {each: min(math.sqrt(limits[each] / SENSITIVITY[each]), 1.0) for each in SIZES}
+                assert family.propose(boldness) == pytest.approx(expected, abs=0.02)
+            assert not any(levels_asked(ground).values())
+
+    def test_without_a_prediction_it_looks_once_around_the_limit(self, ground: Ground) -> None:
+        family = pickers.get("top-down")().family(ground)
+        assert not any(levels_asked(ground).values())
+        limits = limits_of(family, ground, 17.0)
+        levels = family.propose(17.0)
+        asked = levels_asked(ground)
+        for name, size in SIZES.items():
+            exact = min(math.sqrt(limits[name] / SENSITIVITY[name]), 1.0)
+            assert levels[name] == pytest.approx(exact, abs=0.05 + 1 / size)
+            assert max(asked[name]) == 1.0  # from the top, step by step
+            assert not asked[name] or min(asked[name]) > exact - 0.05 - 2 / size
+        assert family.propose(17.0) == levels
+        assert levels_asked(ground) == asked
+
+    def test_below_boldness_1_the_plan_that_costs_nothing_is_scaled(self, tmp_path: Path) -> None:
+        def free(weight: str, level: float) -> float:
+            return max(0.0, level - 0.4)
+
+        with noisy_ground(tmp_path, KnownCurves(free)) as ground:
+            family = pickers.get("top-down")().family(ground)
+            full = family.propose(1.0)
+            assert full == pytest.approx(dict.fromkeys(SIZES, 0.4), abs=0.06)
+            assert family.propose(0.5) == scaled(full, 0.5)
+            assert set(family.propose(0.0).values()) == {0.0}
+            settled = family.settle(1.0)
+            assert family.settle(0.5) == scaled(settled, 0.5)
+
+    @pytest.mark.parametrize("name", ["top-down", "sweet-spotter"])
+    def test_a_search_begins_where_a_prediction_puts_the_answer(self, tmp_path: Path, name: str) -> None:
+        counts = {}
+        for folder, prepare in (("predicted", predict), ("unknown", lambda ground: None)):
+            with noisy_ground(tmp_path / folder, KnownCurves(squared)) as ground:
+                prepare(ground)
+                family = pickers.get(name)().family(ground)
+                limits = limits_of(family, ground, 16.0)
+                picks = family.picks(16.0)
+                assert family.settle(16.0) == {weight: pick.level for weight, pick in picks.items()}
+                for weight, size in SIZES.items():
+                    exact = min(math.sqrt(limits[weight] / SENSITIVITY[weight]), 1.0)
+                    assert exact - 0.05 - 2 / size <= picks[weight].level <= exact + 1 / size
+                counts[folder] = sum(map(len, levels_asked(ground).values()))
+        assert counts["predicted"] < 0.6 * counts["unknown"]
+
+    @pytest.mark.parametrize("prepare", [predict, lambda ground: None])
+    def test_with_few_samples_it_settles_by_its_coarse_form_on_no_more_of_them(
+        self, tmp_path: Path, prepare: Callable[[Ground], None]
+    ) -> None:
+        evaluator = NoisyCurves(squared, SAMPLES)
+        with noisy_ground(tmp_path, evaluator) as ground:
+            prepare(ground)
+            family = pickers.get("top-down")().family(ground)
+            evaluator.taken.clear()
+            for boldness in (14.0, 15.0, 16.0, 17.0):
+                levels = family.settle(boldness, 256)
+                assert levels == family.propose(boldness)
+                limits = limits_of(family, ground, boldness)
+                for weight, size in SIZES.items():
+                    exact = min(math.sqrt(limits[weight] / SENSITIVITY[weight]), 1.0)
+                    assert levels[weight] == pytest.approx(exact, abs=0.06 + 2 / size)
+            assert evaluator.taken
+            assert {max(samples) for samples in evaluator.taken.values()} == {255}

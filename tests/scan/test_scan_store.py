@@ -188,6 +188,16 @@ class TestDamagedFiles:
         assert notes == []
         assert [path.name for path in tmp_path.glob("*damaged*")] == []
 
+    def test_whose_description_is_no_text_are_told_of_in_text(self, filled: Path) -> None:
+        content = (filled / "scan.db").read_bytes()
+        place = content.index(b"CREATE TABLE point (") + len("CREATE TABLE point (")
+        overwrite(filled, place, b"\x82\x1b(")
+        assert examine(filled / "scan.db").damage.isprintable()
+        notes: list[str] = []
+        open_store(filled, notes).close()
+        assert len(notes) == 1
+        assert notes[0].isprintable()
+
     def test_that_are_empty_are_told_of(self, tmp_path: Path) -> None:
         (tmp_path / "scan.db").write_bytes(b"")
         notes: list[str] = []
