@@ -29,7 +29,6 @@ BUFFER = 1 << 20
 TEMPORARY = re.compile(r"\.?onnxsens-(?P<mark>[0-9a-f-]+)-[0-9a-f]{16}(?P<file>\.part)?")
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 EXACT = getattr(os, "O_BINARY", 0)
-LONGEST_SLUG = 40
 
 
 def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
@@ -294,13 +293,6 @@ def claim(path: Path, *, force: bool) -> None:
         raise StorageError(f"'{path}' exists; choose another name or give --force")
     if not path.parent.is_dir():
         raise StorageError(f"cannot write '{path}': the folder '{path.parent}' does not exist; create it first")
-
-
-def slug(name: str) -> str:
-    """A file name for something that a model names: of plain characters, and another one for every other name."""
-    plain = re.sub(r"[^A-Za-z0-9_]+", "-", name)[:LONGEST_SLUG].strip("-")
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return f"{plain}-{digest}" if plain else digest
 
 
 def chunks_of(path: Path, size: int = 1 << 20) -> Iterator[bytes]:

@@ -17,7 +17,6 @@ from onnxsens.files import (
     claim,
     prepare_directory,
     rename_durably,
-    slug,
     unnamed_file,
     write_atomically,
     write_scratch,
@@ -208,17 +207,6 @@ def test_a_file_without_a_name_leaves_nothing(tmp_path: Path) -> None:
     with unnamed_file(tmp_path) as file:
         file.write(b"1")
         assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["conv1.weight", "../../etc/passwd", "a\nb", "\x1b[2J", "", "CON", "ä" * 300, "x" * 5000, "\ud800", ".", "-rf"],
-)
-def test_a_slug_is_a_plain_file_name_of_its_own_for_every_name(name: str) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,59}", slug(name))
-    assert slug(name) == slug(name)
-    assert slug(name) != slug(name + " ")
-    assert slug(name).lower() != slug(name + "/").lower()
 
 
 # Who else may call what makes a file, and why.

@@ -19,7 +19,7 @@ Effect = Literal["effective", "other outputs", "no effect", "not executed", "not
 DENSE = "dense"
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Change:
     """One weight at one level of a technique."""
 
@@ -48,7 +48,7 @@ class Question:
     base: str = DENSE
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """One metric of one variant over some samples, dense and pruned side by side.
 

@@ -5,21 +5,34 @@ any of them can be told again: a resumed run takes the same decisions as an unin
 has come to hold.
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from struct import Struct
 
 from onnxsens.engine.questions import Answer, Measurement
 
+PACKED = Struct("<qdddd??")
 Blocks = Mapping[str, Sequence["Block"]]  # by metric, in order
 
 
-@dataclass(frozen=True)
 class Block:
-    """One metric over the samples `[start, stop)`."""
+    """One metric over the samples `[start, stop)`. A night's work has a million of them, so they are kept packed."""
 
-    start: int
-    measured: Measurement
+    __slots__ = ("_kept", "start")
+
+    def __init__(self, start: int, measured: Measurement) -> None:
+        self.start = start
+        self._kept: bytes | Measurement = measured
+        if measured.drops is None:
+            values = measured.total, measured.squares, measured.dense, measured.pruned
+            self._kept = PACKED.pack(measured.samples, *values, measured.extendable, measured.binary)
+
+    @property
+    def measured(self) -> Measurement:
+        """What was measured, to the bit."""
+        return Measurement(*PACKED.unpack(self._kept)) if isinstance(self._kept, bytes) else self._kept
 
     @property
     def stop(self) -> int:
@@ -27,7 +40,7 @@ class Block:
         return self.start + self.measured.samples
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """One variant: blocks by metric, each from the first sample on without a gap.
 
@@ -35,7 +48,7 @@ class Entry:
         failures: metrics that could not be measured in this process.
     """
 
-    blocks: dict[str, list[Block]] = field(default_factory=dict)
+    blocks: dict[str, tuple[Block, ...]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -43,16 +56,16 @@ class Entry:
         """Of what a store holds, in order; what comes after a gap is no use to anybody."""
         entry = cls()
         for metric, block in blocks:
-            known = entry.blocks.setdefault(metric, [])
+            known = entry.blocks.get(metric, ())
             if block.start == (known[-1].stop if known else 0):
-                known.append(block)
+                entry.blocks[sys.intern(metric)] = (*known, block)
         return entry
 
     def lacking(self, metrics: Sequence[str], stop: int) -> dict[tuple[int, int], tuple[str, ...]]:
         """What has to be measured for the first `stop` samples: ranges of samples, and the metrics they are for."""
         found: dict[tuple[int, int], tuple[str, ...]] = {}
         for metric in metrics:
-            known = self.blocks.get(metric, [])
+            known = self.blocks.get(metric, ())
             have = known[-1].stop if known else 0
             if metric not in self.failures and have < stop:
                 extendable = not known or known[-1].measured.extendable
@@ -62,10 +75,8 @@ class Entry:
 
     def put(self, metric: str, block: Block) -> None:
         """After the last one; what covers all samples at once replaces it."""
-        known = self.blocks.setdefault(metric, [])
-        if block.start == 0:
-            known.clear()
-        known.append(block)
+        known = self.blocks.get(metric, ()) if block.start else ()
+        self.blocks[sys.intern(metric)] = (*known, block)  # there are thousands of entries, and a few names
 
     def take(self, start: int, answer: Answer) -> None:
         """What a question about the samples from `start` on said of each metric."""
