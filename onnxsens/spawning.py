@@ -87,14 +87,17 @@ class Spawned:
         return self._at_end or not (self._process.is_alive() or self._connection.poll())
 
     def kill(self) -> None:
-        """Nothing in it can prevent that; `end` is still to be called."""
+        """Nothing in it can prevent that, nor in what it has started; `end` is still to be called."""
+        if hasattr(os, "killpg") and self._process.pid is not None:
+            with contextlib.suppress(OSError):  # it leads no group before it has settled
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
     def end(self) -> str:
         """Be rid of it, at once; how it ended: `SIGKILL`, `exit code 3`."""
         if self._at_end:
             self._process.join(REAPING_SECONDS)  # it closed its end, and is about to have an exit code
-        self._process.kill()
+        self.kill()
         self._process.join(REAPING_SECONDS)
         code = self._process.exitcode
         self._connection.close()

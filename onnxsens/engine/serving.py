@@ -246,6 +246,9 @@ def work_on(served: Served, job: Job, tell: Callable[[object], None]) -> None:
 
 def settle(folder: Path, parent: int) -> None:
     """Make this process a quiet one, that ends with its parent: signals are the parent's business, and so is stdout."""
+    if hasattr(os, "setsid"):
+        with contextlib.suppress(OSError):
+            os.setsid()  # a group of its own, so that what code of the user's starts can be ended with it
     if sys.platform == "linux":
         # A thread that waits for the parent's end may not come to its turn while native code holds the interpreter.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
