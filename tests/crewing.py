@@ -20,7 +20,8 @@ class Erratic:
     """Answers 100 times the level; what else it does depends on the weight.
 
     `once`: is killed at level 0.5 the first time; `always`: every time; `leaves`: calls sys.exit; `notes`: chooses a
-    route and says something; `slow`: takes a minute; `greedy`: takes 2 GiB; `buggy`: raises what is nobody's business; `broken`: raises ours.
+    route and says something; `slow`: takes a minute; `greedy`: takes 2 GiB; `buggy`: raises what is nobody's business;
+    `broken`: raises ours.
 
     Args:
         folder: each question is recorded in its file `asked`.

@@ -87,7 +87,8 @@ def changes_of(plan: Plan, folder: Path, model: Model, inventory: Inventory) -> 
     assert plan.changes is not None
     if Path(plan.changes.file).name != plan.changes.file or plan.changes.file in ("", ".", ".."):
         raise PlanError(
-            f"the plan has its changes in '{plan.changes.file}', which is no file beside it; use the plan as it was made"
+            f"the plan has its changes in '{plan.changes.file}', which is no file beside it; "
+            "use the plan as it was made"
         )
     path = folder / plan.changes.file
     if not path.is_file():
