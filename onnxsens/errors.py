@@ -37,6 +37,13 @@ class OnnxsensError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def __str__(self) -> str:
+        """Names out of files are in it: whatever would break the line, or cannot be seen, is escaped."""
+        text = super().__str__()
+        if text.isprintable():
+            return text
+        return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
 
 class EngineBugError(OnnxsensError):
     """The evaluator's answer differs from that of a freshly saved model."""

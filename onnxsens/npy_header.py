@@ -64,7 +64,9 @@ def read_npy_header(stream: IO[bytes]) -> NpyHeader:
     except BROKEN_HEADER as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise ValueError("".join(sign if sign.isprintable() else "?" for sign in lines[0][:200])) from error
-    few = len(shape) <= MOST_AXES and all(0 <= size < 2**63 for size in shape)
+    few = len(shape) <= MOST_AXES and all(type(size) is int and 0 <= size < 2**63 for size in shape)
+    if dtype.subdtype is not None:
+        raise ValueError("its elements are arrays themselves")
     if not few or prod(size for size in shape if size) * max(dtype.itemsize, 1) >= 2**63:
         raise ValueError("it has a shape that no array has")
     return NpyHeader(tuple(shape), dtype, fortran, stream.tell())

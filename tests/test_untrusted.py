@@ -90,3 +90,11 @@ def test_a_plan_has_its_changes_beside_it_and_nowhere_else(file: str, tmp_path: 
     nothing: Any = None
     with pytest.raises(PlanError, match=re.escape(f"'{file}', which is no file beside it")):
         changes_of(plan, tmp_path, nothing, nothing)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "\u202eabc", "\ud800", "a\x00", "\u2028"])
+def test_an_error_is_one_line_whatever_names_are_in_it(name: str) -> None:
+    text = str(PlanError(f"weight '{name}' is not there; use another plan"))
+    assert text.isprintable()
+    assert len(text.splitlines()) == 1
+    assert str(PlanError("weight 'conv1.größe' is not there")) == "weight 'conv1.größe' is not there"

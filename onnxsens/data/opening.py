@@ -63,7 +63,14 @@ def open_dataset(
     check_size(sum(values.nbytes for values in arrays), limit, f"'{spec}'")
     fits = fitting(raw, inputs, preprocessing, f"'{spec}'")
     samples = fits.samples
-    return Dataset(samples.inputs, samples.labels, fits.specs, preprocessing, source=name, forms=fits.forms)
+    made = Dataset(samples.inputs, samples.labels, fits.specs, preprocessing, source=name, forms=fits.forms)
+    one = sum(values.nbytes // max(len(values), 1) for values in samples.inputs.values() if values.ndim)
+    if (made.rows or 0) * one > limit:
+        raise DataError(
+            f"the model fixes its batch to {made.rows:,} samples, which take more than the limit of {limit:,} bytes; "
+            "export it with a smaller one, or give a higher --max-data-bytes"
+        )
+    return made
 
 
 def _source_of(spec: str, limit: int) -> tuple[str, Source]:

@@ -51,11 +51,14 @@ LONGEST_ERROR = 4000  # names in a model may have megabytes, and patterns are sl
 # Where in its source a failure comes from: a path, a line and a C++ signature.
 SOURCE_PLACE = re.compile(r"/\S+\.(?:h|hpp|cc|cpp|cu):\d+ [^()]*\([^()]*(?:\([^()]*\)[^()]*)*\)(?: const)? ")
 
+# Before the reason: where the copy of the model was, which could not be loaded.
+LOADING = re.compile(r"^Load model from .* failed:\s?(?:\[ONNXRuntimeError\] : \d+ : \w+ : )?")
+
 
 def one_line(error: BaseException, longest: int | None = 300) -> str:
     """A native error's text on one line, without its codes, short enough to read; whole where `longest` is None."""
     text = " ".join(str(error).split())[:LONGEST_ERROR]
     if text.startswith("[ONNXRuntimeError] : "):
         text = text.split(" : ", 3)[-1]
-    text = SOURCE_PLACE.sub("", text)
+    text = LOADING.sub("", SOURCE_PLACE.sub("", text))
     return text[:longest] or type(error).__name__

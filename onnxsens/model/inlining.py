@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import onnx
 
+from onnxsens.errors import OnnxsensError
+
 # From a serialized model, without its large payloads, to one without functions.
 Inline = Callable[[bytes], bytes]
 
 
-class InliningError(Exception):
+class InliningError(OnnxsensError):
     """onnx refuses; the text says why, and the model can be used as it is."""
 
 

@@ -134,8 +134,8 @@ def names_in(graph: onnx.GraphProto) -> set[str]:
 
 
 def constants(node: onnx.NodeProto) -> list[onnx.TensorProto]:
-    """The tensors of a Constant node."""
-    if node.op_type != "Constant" or standard(node.domain):
+    """The tensors of a Constant node that has an output."""
+    if node.op_type != "Constant" or standard(node.domain) or not node.output:
         return []
     found = []
     for attribute in node.attribute:

@@ -166,6 +166,7 @@ class Slot:
             first output, to multiply-accumulates of one execution.
         data: which input is the other factor.
         quantized: for operators that take integers and are told what they stand for.
+        equation: whether an equation says what the axes are.
     """
 
     index: int
@@ -174,13 +175,15 @@ class Slot:
     data: int = 0
     rank: int | None = None
     quantized: Quantized | None = None
+    equation: bool = False
 
     def fits(self, shape: Shape, attributes: Attributes) -> bool:
         """Whether a weight of this shape can stand here; attributes may be anything that a file can hold."""
         if len(shape) < 2 or self.rank not in (None, len(shape)) or prod(shape) <= 0:
             return False
-        if "equation" in attributes:
-            return isinstance(attributes["equation"], str) and einsum_fits(shape, attributes["equation"], self.index)
+        if self.equation:
+            equation = attributes.get("equation")
+            return isinstance(equation, str) and einsum_fits(shape, equation, self.index)
         groups, axis = attributes.get("group", 1), attributes.get("axis", 0)
         if not isinstance(groups, int) or not isinstance(axis, int):
             return False
@@ -216,7 +219,9 @@ OPERATORS: Mapping[tuple[str, str], tuple[Slot, ...]] = {
     ("", "LSTM"): RECURRENT,
     ("", "RNN"): RECURRENT,
     ("", "Gather"): (Slot(0, table, no_macs, data=1),),
-    ("", "Einsum"): tuple(Slot(index, partial(einsum, operand=index), data=0 if index else 1) for index in range(8)),
+    ("", "Einsum"): tuple(
+        Slot(index, partial(einsum, operand=index), data=0 if index else 1, equation=True) for index in range(8)
+    ),
     ("", "QLinearConv"): (Slot(3, conv, quantized=Quantized(4, 5, (0,))),),
     ("", "QLinearMatMul"): (
         Slot(3, matmul_right, quantized=Quantized(4, 5, (-1,))),

@@ -151,7 +151,7 @@ class Shifts:
 
     def _next(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
         """The only node that reads the output."""
-        readers = self._readers.get(node.output[0], [])
+        readers = self._readers.get(node.output[0], []) if node.output else []
         return readers[0] if len(readers) == 1 and node.output[0] not in self._outputs else None
 
     def _added(self, node: onnx.NodeProto, rows: int) -> Shift | None:

@@ -181,6 +181,8 @@ class _Tracer:
         )
         bare = all(coding is None for coding in operand.codings)
         if node.op_type == "Gather" and bare and all(s.tensor.data_type in INTEGERS for s in operand.sources):
+            if not node.output:
+                return False
             scope[node.output[0]] = Lookup(use)
             return False  # a reader, unless what follows says more
         if node.op_type == "Gather" and bare and all(s.tensor.data_type in COUNTS for s in operand.sources):

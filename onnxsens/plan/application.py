@@ -141,6 +141,8 @@ def planned_weights(
                 f"weight '{planned.name}' has the shape {list(weight.shape)}, and {planned.shape} in the plan; "
                 "use the plan's own model"
             )
+    if plan.changes is None and technique.needs_moments:
+        raise PlanError(f"the plan is of technique '{plan.technique}' and has no changes; use the plan as it was made")
     levels = {planned.name: planned.level for planned in plan.weights}
     changed: PrunedWeights | CarriedTensors = (
         PrunedWeights(model, inventory, technique, levels)

@@ -179,3 +179,18 @@ def test_a_file_that_changes_while_it_is_opened_is_refused(tmp_path: Path) -> No
         with pytest.raises(ModelError, match="was changed while it was opened"):
             refuse_changed(load_model(path), bench.facts)
         assert open_run(bench, tmp_path / "run").artefacts() == {}
+
+
+def test_functions_that_onnx_refuses_to_inline_are_told_of_alike_in_both_ways(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    again = helper.make_node("f", ["a"], ["b"], domain="own")
+    function = helper.make_function("own", "f", ["a"], ["b"], [again], [helper.make_opsetid("own", 1)])
+    nodes = [helper.make_node("f", ["x"], ["h"], domain="own"), helper.make_node("MatMul", ["h", "w"], ["y"])]
+    proto = model_of(nodes, {"x": ["N", 6]}, {"y": ["N", 3]}, {"w": normal(rng, 6, 3)})
+    proto.functions.append(function)
+    proto.opset_import.append(helper.make_opsetid("own", 1))
+    saved(proto, tmp_path / "m.onnx")
+    found = [onnxsens("inspect", "m.onnx", "--json", *how, cwd=tmp_path) for how in ([], ["--in-process"])]
+    assert [done.returncode for done in found] == [0, 0], found[0].stderr
+    assert "functions stay as they are" in found[0].stdout
+    assert found[0].stdout == found[1].stdout

@@ -204,3 +204,15 @@ def test_damage_is_a_data_error_or_samples(tmp_path: Path, write: Callable[[Path
             assert dataset.inputs["x"].shape[1:] == (4,)
             assert np.isfinite(dataset.inputs["x"]).all()
     assert refused > 200
+
+
+@pytest.mark.parametrize("field", ["'descr': ('<f4', (2,)), 'shape': (4,)", "'descr': '<f4', 'shape': (True,)"])
+def test_headers_of_types_that_no_sample_has_are_refused(tmp_path: Path, field: str) -> None:
+    header = f"{{{field}, 'fortran_order': False, }}"
+    assert "d.npy" in refusal(tmp_path / "d.npy", npy_bytes(header, bytes(32)))
+
+
+def test_a_batch_that_the_model_fixes_has_to_fit_too(tmp_path: Path) -> None:
+    np.save(tmp_path / "d.npy", np.zeros((4, 8), np.float32))
+    with pytest.raises(DataError, match=r"fixes its batch to 2,147,483,647 samples"):
+        open_dataset(str(tmp_path / "d.npy"), [TensorSpec("x", np.dtype(np.float32), (2**31 - 1, 8))])
