@@ -138,6 +138,8 @@ def load_model(path: str | Path, limits: ReadLimits = DEFAULT) -> Model:
         values.check_dims(stored.shape, stored.name)
     refuse_wide(path, proto, limits)
     tensors = [tensor for _, tensor in every_tensor(proto)]
+    for tensor in tensors:
+        values.refuse_unfilled(tensor)
     files = data_files(path, own, tensors, limits)
     if not files.by_location:
         return Model(path, proto, digest.hexdigest(), files, limits=limits)

@@ -33,6 +33,8 @@ PACKED_BITS: dict[int, int] = {
 }
 MOST_BYTES = 2**63 - 1
 MOST_AXES = 32  # that every numpy has
+LARGE = 2**20  # elements, from which a tensor is looked at before it is read
+TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 
 
 def check_dims(dims: tuple[int, ...], name: str | bytes) -> None:
@@ -72,6 +74,28 @@ def stored_size(tensor: onnx.TensorProto) -> int:
     dtype = numpy_type(tensor.data_type, tensor.name)
     bits = PACKED_BITS.get(tensor.data_type, 8 * dtype.itemsize)
     return int(prod(dims) * bits + 7) // 8
+
+
+def refuse_unfilled(tensor: onnx.TensorProto) -> None:
+    """What claims to be large has to hold its elements: whoever follows them makes room for all that are claimed.
+
+    Raises:
+        ModelError: it holds fewer, or more.
+    """
+    size = prod(tensor.dims)
+    if size < LARGE or tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return
+    if tensor.HasField("raw_data"):
+        given, wanted = len(tensor.raw_data), stored_size(tensor)
+    else:
+        given = max(len(getattr(tensor, field)) for field in TYPED_FIELDS)
+        bits = PACKED_BITS.get(tensor.data_type)
+        wanted = size if bits is None else (size * bits + 7) // 8
+    if given != wanted and given != 2 * wanted:  # complex numbers are two
+        raise ModelError(
+            f"tensor '{shown(tensor.name)}' of shape {list(tensor.dims)} takes {wanted:,} bytes or elements and holds "
+            f"{given:,}; {DAMAGED}"
+        )
 
 
 def from_message(tensor: onnx.TensorProto) -> AnyArray:

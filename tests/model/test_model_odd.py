@@ -183,3 +183,16 @@ def test_damage_is_one_line_or_another_model(tmp_path: Path, external: bool) -> 
             assert len(str(error)) < len(str(path)) + 600
             refused += 1
     assert refused > 500
+
+
+@pytest.mark.parametrize("given", ["raw", "typed", "nothing"])
+def test_a_tensor_that_claims_far_more_than_it_holds_is_refused_before_it_is_followed(
+    tmp_path: Path, given: str
+) -> None:
+    proto = convolutional()
+    tensor = proto.graph.initializer[0]
+    values = {"raw_data": bytes(40)} if given == "raw" else {"float_data": [0.0] * 10} if given == "typed" else {}
+    claimed = onnx.TensorProto(name=tensor.name, dims=[10, 2**31], data_type=tensor.data_type, **values)
+    tensor.CopyFrom(claimed)
+    with pytest.raises(ModelError, match=r"of shape \[10, 2147483648\] takes .* and holds"):
+        load_model(saved(proto, tmp_path / "m.onnx"))
