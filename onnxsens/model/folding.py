@@ -16,6 +16,7 @@ from onnxsens.model.layout import Shape
 from onnxsens.model.operand import Operand
 from onnxsens.model.operators import standard
 from onnxsens.model.structure import Site, Untraceable, element_type, handler_of
+from onnxsens.model.values import MOST_AXES
 
 # Bounds and shapes are short; anything longer is no reason to compute here.
 MAX_ELEMENTS = 4096
@@ -105,7 +106,7 @@ def spread(site: Site, known: Sequence[AnyArray | Shaped | None]) -> AnyArray | 
     if not isinstance(wanted, np.ndarray) or not suits(wanted):
         raise Untraceable
     shape = tuple(int(length) for length in wanted.reshape(-1))
-    if min(shape, default=0) < 0:
+    if min(shape, default=0) < 0 or len(shape) > MOST_AXES:
         raise Untraceable
     filled = known[0] if site.operator == "Expand" else site.attributes.get("value", np.zeros(1, np.float32))
     if filled is None:

@@ -240,7 +240,7 @@ def expand(site: Site) -> list[Operand]:
     """Where it repeats nothing."""
     operand = site.main()
     shape = tuple(site.integers(1, "shape") or ())
-    if np.broadcast_shapes(operand.shape, shape) != operand.shape:
+    if len(shape) > len(operand.shape) or np.broadcast_shapes(operand.shape, shape) != operand.shape:
         raise Untraceable
     return [operand.read_as(operand.elem_type, operand.codings, site.operator)]
 

@@ -154,7 +154,8 @@ class _Tracer:
             elif not isinstance(entry, Lookup):
                 inputs.append(entry)
         if node.op_type == "ConstantOfShape":
-            site = replace(site, attributes={a.name: self._values(whole(self._normal.of(a.t))) for a in node.attribute})
+            held = [each for each in node.attribute if each.HasField("t")]
+            site = replace(site, attributes={each.name: self._values(whole(self._normal.of(each.t))) for each in held})
         outputs = folded(site, inputs)
         if outputs is not None:
             scope.update(zip(node.output, outputs, strict=False))
@@ -219,13 +220,16 @@ class _Tracer:
         values = site.array(index)
         if values is None:
             return np.zeros((), np.uint8)
-        if values.size == 1 or values.ndim == len(operand.shape):
-            return values.reshape(()) if values.size == 1 else values
-        axes = quantized.axes_in(len(operand.shape), site.attributes)[: values.ndim]
+        if values.size == 1:
+            return values.reshape(())
         shape = [1] * len(operand.shape)
-        for axis, length in zip(axes, values.shape, strict=True):
+        axes = quantized.axes_in(len(operand.shape), site.attributes)[: values.ndim]
+        for axis, length in zip(axes, values.shape, strict=True) if values.ndim < len(operand.shape) else ():
             shape[axis] = length
-        return values.reshape(shape)
+        shaped = values.reshape(shape) if values.ndim < len(operand.shape) else values
+        if np.broadcast_shapes(shaped.shape, operand.shape) != operand.shape:
+            raise Untraceable
+        return shaped
 
     def _finish(self, lookup: Lookup, node: onnx.NodeProto, site: Site) -> None:
         """A DequantizeLinear of what was looked up; one scale for all, or the elements would have several."""
@@ -269,8 +273,9 @@ class _Tracer:
                 return whole(self._normal.of(attribute.t))
             if attribute.HasField("sparse_tensor"):
                 return whole(self._normal.of(attribute.sparse_tensor.values))
-            if attribute.name.startswith("value_") and isinstance(value := value_of(attribute), int | float | list):
-                return np.asarray(value, np.int64 if attribute.name.startswith("value_int") else np.float32)
+            name = str(attribute.name)  # it is bytes where it is no UTF-8
+            if name.startswith("value_") and isinstance(value := value_of(attribute), int | float | list):
+                return np.asarray(value, np.int64 if name.startswith("value_int") else np.float32)
         return None
 
     def _read(self, entry: "Operand | Lookup | AnyArray | Shaped | None", how: str) -> None:

@@ -1,7 +1,7 @@
 """One command in one run folder, again and again, with something done to it each time, until it comes to its end.
 
-Then: nothing that was ever in the store is gone or was made twice, nothing is left behind, and the plan is, to the byte,
-that of a run that nothing happened to.
+Then: nothing that was ever in the store is gone or was made twice, nothing is left behind, and the plan is, to the
+byte, that of a run that nothing happened to.
 """
 
 import shutil

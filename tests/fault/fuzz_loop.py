@@ -22,7 +22,6 @@ from onnxsens.spawning import Spawned
 
 LOT = 200  # cases that a process is given at once
 TOLD = 0.05  # seconds after which a process tells what became of its cases
-COLLECTED = 20  # cases, after which what is left of them is collected
 LARGEST = 1 << 30  # resident bytes, at which a process makes room for a fresh one
 WALL = 6  # times the limit in seconds of processor time, where none is used
 EXAMPLES = 5  # of each kind of death
@@ -88,6 +87,15 @@ class Death:
     said: str = ""
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What must not be. `what` is the same for what has the same cause, as far as can be seen."""
+
+    case: Case
+    what: str
+    detail: str = ""
+
+
 @dataclass
 class Tally:
     """What became of all cases.
@@ -105,7 +113,7 @@ class Tally:
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     deaths: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: list[Death] = field(default_factory=list)
-    findings: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     unrepeated: int = 0
     started: int = 0
     largest: int = 0
@@ -127,7 +135,21 @@ class Tally:
         made += [f"  lost to {how}, {phase}: {count:,}" for (how, phase), count in sorted(self.deaths.items())]
         if self.unrepeated:
             made.append(f"  lost, and not again when run one by one: {self.unrepeated}")
-        return [*made, *self.findings[:20], f"{len(self.findings)} findings"]
+        return [*made, *self.told_once(), f"{len(self.findings)} findings"]
+
+    def causes(self) -> dict[str, list[Finding]]:
+        """Findings with the same cause together."""
+        found: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            found.setdefault(finding.what, []).append(finding)
+        return found
+
+    def told_once(self) -> list[str]:
+        """Of each cause the first case, and what is known of it."""
+        return [
+            f"{len(found)} x {what}; the first is {found[0].case.kind}:{found[0].case.number}\n{found[0].detail}"
+            for what, found in self.causes().items()
+        ]
 
 
 def serve(connection: "Connection[Any, Any]", folder: Path, parent: int) -> None:
@@ -140,18 +162,16 @@ def serve(connection: "Connection[Any, Any]", folder: Path, parent: int) -> None
     limit_memory(opening.memory)
     teller = Teller(connection)
     run = opening.build(*opening.arguments, opening.scratch, teller.say)
-    gc.collect()
-    gc.freeze()
     with contextlib.suppress(EOFError):
         while True:
             lot: Lot = connection.recv()
             os.ftruncate(log, 0)
+            gc.collect()
+            gc.freeze()  # what is alive now, modules above all, need not be looked at again
             for number, case in enumerate(lot.cases):
                 teller.case = case
                 became = outcome(run, case, teller)  # before its list is looked at, which is another one by then
                 teller.outcomes.append(became)
-                if number % COLLECTED == 0:
-                    gc.collect()
                 teller.tell(last=number == len(lot.cases) - 1, now=lot.each)
 
 
@@ -184,23 +204,33 @@ FOUND = "finding: "
 
 
 def outcome(run: Run, case: Case, teller: Teller) -> str:
-    """What became of a case: what was made of it, a documented error, or a finding."""
+    """What became of a case: what was made of it, a documented error, or a finding, with more about it below."""
     teller.phase = ""
     try:
         return run(case.kind, case.number)
     except OnnxsensError as error:
-        text = str(error)
-        if len(text.splitlines()) != 1:
-            return f"{FOUND}not one line: {text!r:.{LONGEST}}"
-        if error.exit_code == OnnxsensError.exit_code:
-            return f"{FOUND}{type(error).__name__}, which is a bug of ours: {text:.{LONGEST}}"
-        return f"refused, {type(error).__name__}"
-    except MemoryError:
-        if teller.phase and not teller.phase.startswith(OURS):
-            return "refused memory"
-        return f"{FOUND}memory ran out {teller.phase}\n{traceback.format_exc()}"
+        return refused(error) + (f", {teller.phase}" if teller.phase else "")
     except Exception as error:
-        return f"{FOUND}{type(error).__name__} {teller.phase}: {str(error):.{LONGEST}}\n{traceback.format_exc()}"
+        if isinstance(error, MemoryError) and teller.phase and not teller.phase.startswith(OURS):
+            return "refused memory"
+        return f"{FOUND}{cause(error)}\n{traceback.format_exc()[-LONGEST:]}"
+
+
+def refused(error: OnnxsensError) -> str:
+    """A documented error, unless it says more than one line, or that it is a bug of ours."""
+    text = str(error)
+    if len(text.splitlines()) != 1:
+        return f"{FOUND}{cause(error)}: not one line\n{text!r:.{LONGEST}}"
+    if error.exit_code == OnnxsensError.exit_code:
+        return f"{FOUND}{cause(error)}: a bug of ours\n{text:.{LONGEST}}"
+    return f"refused, {type(error).__name__}"
+
+
+def cause(error: Exception) -> str:
+    """The exception, and the last line of ours that it came through."""
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if "/onnxsens/" in each.filename]
+    where = f"{frames[-1].filename.rpartition('/onnxsens/')[2]}:{frames[-1].lineno}" if frames else "nowhere of ours"
+    return f"{type(error).__name__} at {where}"
 
 
 class Host:
@@ -331,18 +361,21 @@ class Fuzzer:
 
     def _note(self, case: Case, text: str, tally: Tally) -> None:
         if text.startswith(FOUND):
-            tally.findings.append(f"{case.kind} {case.number}: {text.removeprefix(FOUND)}")
+            what, _, detail = text.removeprefix(FOUND).partition("\n")
+            tally.findings.append(Finding(case, what, detail))
             text = "finding"
         tally.outcomes[case.kind, text] += 1
 
     def _lost(self, host: Host, ending: str, tally: Tally, killed: str = "") -> None:
         """Whose fault it was, if that is known; the rest goes to another process."""
         host.process = None
-        if killed not in {"", "SIGKILL"}:
-            tally.findings.append(f"a process that was killed: {killed}")
         left = list(host.left)
+        if killed not in {"", "SIGKILL"} or not left:
+            case = left[0] if left else Case("", 0)
+            tally.findings.append(
+                Finding(case, f"a process ended as it should not: {ending} {killed}", host.last_words())
+            )
         if not left:
-            tally.findings.append(f"a process ended by itself: {ending}; {host.last_words()}")
             return
         known = host.each or len(left) == 1 or (host.phase is not None and host.phase.case == left[0])
         if known:
@@ -359,6 +392,4 @@ class Fuzzer:
         if sum((each.ending, each.phase) == (death.ending, death.phase) for each in tally.examples) < EXAMPLES:
             tally.examples.append(death)
         if not self._expected or death.phase.startswith(OURS):
-            tally.findings.append(
-                f"{death.case.kind} {death.case.number}: lost to {death.ending}, {death.phase}; {death.said}"
-            )
+            tally.findings.append(Finding(death.case, f"lost to {death.ending}, {death.phase}", death.said))

@@ -1,6 +1,5 @@
 """What a command and its workers do with a model, done with a damaged one."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -50,17 +49,33 @@ class ModelCases:
 
 def open_cases(seed: int, folder: Path, scratch: Path, say: Say) -> Callable[[str, int], str]:
     """What runs a case in a process."""
+    cases = ModelCases(seed, folder)
+    return runner(cases.content, folder, scratch, say)
+
+
+def open_kept(kept: Path, folder: Path, scratch: Path, say: Say) -> Callable[[str, int], str]:
+    """What runs a model that was kept, by its number among them."""
+    models = kept_models(kept)
+    return runner(lambda kind, number: models[number].content, folder, scratch, say)
+
+
+def kept_models(kept: Path) -> list[corpus.Seed]:
+    """In the order of their names."""
+    return [corpus.Seed(path.name, path.read_bytes()) for path in sorted(kept.glob("*.onnx"))]
+
+
+def runner(content: Callable[[str, int], bytes], folder: Path, scratch: Path, say: Say) -> Callable[[str, int], str]:
+    """What puts a model where its data file is, and examines it."""
     from onnxsens.engine.runtime import runtime
 
     runtime()
-    cases = ModelCases(seed, folder)
     inside = scratch / "in"
     inside.mkdir(exist_ok=True)
     (inside / corpus.DATA_FILE).write_bytes((folder / corpus.DATA_FILE).read_bytes())
     path = inside / "m.onnx"
 
     def run(kind: str, number: int) -> str:
-        put(path, cases.content(kind, number))
+        put(path, content(kind, number))
         return examine(path, number, say)
 
     return run
@@ -70,7 +85,7 @@ def put(path: Path, content: bytes) -> None:
     """A new file in place of the old one, which may still be mapped."""
     fresh = path.with_suffix(".new")
     fresh.write_bytes(content)
-    os.replace(fresh, path)
+    fresh.replace(path)
 
 
 def examine(path: Path, number: int, say: Say) -> str:

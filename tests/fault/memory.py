@@ -1,4 +1,4 @@
-"""Metrics that take memory without end, in workers that may have so much: each costs one evaluation, and no more memory.
+"""Metrics that take memory without end, in workers that may have so much: each costs one evaluation, and no more.
 
 python -m tests.fault memory --limit 2000
 """

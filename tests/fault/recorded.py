@@ -1,14 +1,14 @@
 """The file operations of a run's folder, as strace saw them, and the folders that a crash among them leaves.
 
-What is written and not synced yet may be on the disk or not, each write for itself and in any order, as a file system may
-have it. What is assumed of one: renames and removals happen as a whole, and to sync a new file is to keep its name.
+What is written and not synced yet may be on the disk or not, each write for itself and in any order, as a file system
+may have it. What is assumed of one: renames and removals happen as a whole, and to sync a new file is to keep its name.
 """
 
 import os
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -59,7 +59,7 @@ class Operation:
         if other.kind == "sync" and self.kind in {"create", "write", "truncate"}:
             return other.node == self.node
         if other.kind == "sync folder" and self.kind in SYNCED_BY_NAME:
-            return other.path in {os.path.dirname(self.path), os.path.dirname(self.target or self.path)}
+            return other.path in {parent(self.path), parent(self.target or self.path)}
         return False
 
 
@@ -114,7 +114,7 @@ class Contents:
         return {
             name: bytes(self.bytes[node])
             for name, node in self.names.items()
-            if not os.path.dirname(name) or os.path.dirname(name) in self.folders
+            if not parent(name) or parent(name) in self.folders
         }
 
     def put(self, folder: Path) -> None:
@@ -149,10 +149,9 @@ class State:
             if number in self.without:
                 continue
             if self.torn is not None and number == self.stop - 1:
-                operation = Operation(
-                    "write", operation.path, operation.node, "", operation.offset, operation.data[: self.torn]
-                )
-            made.apply(operation)
+                made.apply(replace(operation, data=operation.data[: self.torn]))
+            else:
+                made.apply(operation)
         return made
 
 
@@ -211,14 +210,13 @@ def calls(log: Path) -> Iterator[tuple[str, str, int]]:
     """Name, arguments and result of every call that returned, in order."""
     begun: dict[str, str] = {}
     with log.open(encoding="ascii", errors="replace") as lines:
-        for line in lines:
-            line = line.rstrip("\n")
+        for line in map(str.rstrip, lines):
             if found := BEGUN.match(line):
                 begun[found[1]] = found[2]
                 continue
-            if found := RESUMED.match(line):
-                line = f"{found[1]} {begun.pop(found[1], '')}{found[2]}"
-            if found := LINE.match(line):
+            again = RESUMED.match(line)
+            whole = f"{again[1]} {begun.pop(again[1], '')}{again[2]}" if again else line
+            if found := LINE.match(whole):
                 yield found[2], found[3], int(found[4])
 
 
@@ -234,10 +232,7 @@ class Reader:
 
     def read(self, call: str, arguments: str, result: int) -> None:
         """One call."""
-        handles = [
-            (number, decoded(path).decode("utf-8", "surrogateescape"), gone)
-            for number, path, gone in HANDLE.findall(arguments)
-        ]
+        handles = [(number, os.fsdecode(decoded(path)), gone) for number, path, gone in HANDLE.findall(arguments)]
         strings = [decoded(text) for text in QUOTED.findall(arguments)]
         if any(gone for _, _, gone in handles) or "O_TMPFILE" in arguments:
             return
@@ -311,7 +306,7 @@ class Reader:
 
     def _below(self, handles: Sequence[tuple[str, str, str]], text: bytes) -> str | None:
         base = handles[0][1] if handles else "/"
-        return self._inside(os.path.join(base, text.decode("utf-8", "surrogateescape")))
+        return self._inside(str(Path(base) / os.fsdecode(text)))
 
     def _inside(self, path: str) -> str | None:
         """Below the folder; None elsewhere."""
@@ -323,6 +318,11 @@ class Reader:
 def decoded(text: str) -> bytes:
     """Bytes of what is written as `\\x2f\\x74`."""
     return bytes.fromhex(text.replace("\\x", ""))
+
+
+def parent(path: str) -> str:
+    """The folder that it is in; empty for the one that all is below."""
+    return path.rpartition("/")[0]
 
 
 def named(contents: Contents, names: Collection[str]) -> dict[str, bytes]:

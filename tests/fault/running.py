@@ -108,7 +108,7 @@ class Running:
                 [*wrap, sys.executable, "-m", "onnxsens", *map(str, arguments)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                 cwd=place,
-                env=os.environ | own | (environment or {}),
+                env={**os.environ, **own, **(environment or {})},
                 start_new_session=True,
             )  # fmt: skip
 
@@ -131,11 +131,11 @@ class Running:
         """Its processes that live, the first one among them."""
         wanted = f"{MARK}={self.mark}".encode()
         found = []
-        for entry in os.listdir("/proc"):
-            if entry.isdecimal():
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
                 with contextlib.suppress(OSError):
-                    if wanted in Path("/proc", entry, "environ").read_bytes().split(b"\0"):
-                        found.append(int(entry))
+                    if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                        found.append(int(entry.name))
         return sorted(found)
 
     def workers(self) -> list[int]:
@@ -267,18 +267,20 @@ def routes_of(folder: Path) -> tuple[object, ...]:
     """How a run does what it does, as its store has it: plans are the same for the same of these."""
     with contextlib.closing(sqlite3.connect(f"{(folder / 'scan.db').as_uri()}?mode=ro", uri=True)) as database:
         routes = database.execute("SELECT weight, engine, way, exact FROM route ORDER BY weight").fetchall()
-        return tuple([*routes, *database.execute("SELECT batches FROM lanes").fetchall()])
+        return (*routes, *database.execute("SELECT batches FROM lanes").fetchall())
 
 
 def with_routes_of(finished: Path, folder: Path) -> None:
     """A run folder in which nothing is measured yet, but how is chosen."""
     folder.mkdir(parents=True)
-    with contextlib.closing(sqlite3.connect(finished / "scan.db")) as source:
-        with contextlib.closing(sqlite3.connect(folder / "scan.db")) as copy:
-            source.backup(copy)
-            for table in ("point", "joint", "effect", "prediction", "unpredicted", "artefact"):
-                copy.execute(f"DELETE FROM {table}")
-            copy.commit()
+    with (
+        contextlib.closing(sqlite3.connect(finished / "scan.db")) as source,
+        contextlib.closing(sqlite3.connect(folder / "scan.db")) as copy,
+    ):
+        source.backup(copy)
+        for table in ("point", "joint", "effect", "prediction", "unpredicted", "artefact"):
+            copy.execute(f"DELETE FROM {table}")
+        copy.commit()
 
 
 @dataclass

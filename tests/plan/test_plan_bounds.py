@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from onnxsens.plan import bounds
 from onnxsens.plan.bounds import (
     bootstrap_bounds,
+    resampled,
     samples_needed,
     smallest_limit,
     tango_interval,
@@ -233,12 +235,33 @@ def test_the_bootstrap_is_a_function_of_its_generator() -> None:
     assert first == again != other
 
 
+def test_ten_thousand_resamples_are_drawn_unless_others_are_asked_for() -> None:
+    drops = np.random.default_rng(0).normal(size=20)
+    assert bootstrap_bounds(drops, [0.9], np.random.default_rng(5)) == bootstrap_bounds(
+        drops, [0.9], np.random.default_rng(5), 10_000
+    )
+
+
+@pytest.mark.parametrize("at_once", [1, 8, 12, 10**6])
+def test_every_resample_is_drawn_however_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(bounds, "RESAMPLED_AT_ONCE", at_once)
+    for value in (3.25, -7.5):
+        means, deviations = resampled(np.full(4, value), np.random.default_rng(0), 5)
+        assert means.tolist() == [value] * 5
+        assert deviations.tolist() == [0.0] * 5
+    drops = np.array([0.0, 1.0, 2.0, 4.0])
+    drawn = np.random.default_rng(1).integers(4, size=(5, 4))
+    means, deviations = resampled(drops, np.random.default_rng(1), 5)
+    np.testing.assert_array_equal(means, drops[drawn].mean(axis=1))
+    np.testing.assert_array_equal(deviations, drops[drawn].std(axis=1))
+
+
 def test_the_bootstrap_has_no_width_where_all_drops_are_equal_and_is_nan_where_one_is() -> None:
     rng = np.random.default_rng(0)
     assert bootstrap_interval(np.full(9, 0.5), 0.95, rng, 50) == (0.5, 0.5)
     assert math.isnan(bootstrap_upper(np.array([math.nan] * 9), 0.05, rng, 50))
     assert math.isnan(bootstrap_upper(np.array([0.0] * 9 + [math.nan]), 0.05, rng, 50))
-    with pytest.raises(ValueError, match="give at least one sample"):
+    with pytest.raises(ValueError, match=r"^there are no drops to resample; give at least one sample$"):
         bootstrap_upper(np.array([]), 0.05, rng)
 
 

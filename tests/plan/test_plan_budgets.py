@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 from fakes import KnownCurves
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import model_of, normal, saved
 from onnx import helper
@@ -19,6 +19,7 @@ from onnxsens.techniques import make_sparsity
 
 SHAPES = {"narrow": (50, 24), "wide": (24, 96), "last": (96, 7)}
 USES = {"narrow": 9, "wide": 4, "last": 1}  # of each element, by a sample
+unhurried = settings(deadline=None)  # the machine may be busy
 MACS = {name: rows * columns * USES[name] for name, (rows, columns) in SHAPES.items()}
 
 
@@ -70,6 +71,7 @@ KINDS = ["zeros", "macs", "bytes"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@unhurried
 @given(levels=some_levels, name=st.sampled_from(list(SHAPES)), more=st.floats(0.02, 1))
 def test_more_zeros_never_save_less(
     savings: Mapping[str, Saving], kind: str, levels: dict[str, float], name: str, more: float
@@ -79,6 +81,7 @@ def test_more_zeros_never_save_less(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@unhurried
 @given(levels=some_levels)
 def test_a_saving_is_a_share(savings: Mapping[str, Saving], kind: str, levels: dict[str, float]) -> None:
     assert 0 <= savings[kind].of(levels) <= 1
@@ -88,6 +91,7 @@ def test_a_saving_is_a_share(savings: Mapping[str, Saving], kind: str, levels: d
 def test_the_dense_model_saves_nothing_but_by_zeros_that_it_has(savings: Mapping[str, Saving], kind: str) -> None:
     assert savings[kind].of({}) == savings[kind].of(dict.fromkeys(SHAPES, 0.0))
     assert savings["bytes"].of({}) == 0.0
+    assert savings["bytes"].exactly({}) == savings["bytes"].total
     assert savings["macs"].of({}) == pytest.approx(24 * 30 * USES["wide"] / sum(MACS.values()))
     assert savings["zeros"].of({}) == 24 * 30 / sum(rows * columns for rows, columns in SHAPES.values())
 
@@ -97,6 +101,7 @@ def test_with_nothing_left_all_zeros_and_macs_are_saved(savings: Mapping[str, Sa
     assert savings["zeros"].of(everything) == savings["macs"].of(everything) == 1.0
 
 
+@unhurried
 @given(levels=some_levels)
 def test_macs_are_those_of_the_elements_that_are_left(
     model: Model, savings: Mapping[str, Saving], levels: dict[str, float]
@@ -105,6 +110,7 @@ def test_macs_are_those_of_the_elements_that_are_left(
     assert savings["macs"].of(levels) == pytest.approx(1 - left / sum(MACS.values()))
 
 
+@unhurried
 @given(levels=hundredths)
 def test_bytes_at_whole_hundredths_are_those_of_zlib(
     model: Model, compressed: CompressedBytes, levels: dict[str, float]
@@ -114,6 +120,7 @@ def test_bytes_at_whole_hundredths_are_those_of_zlib(
     assert compressed.of(levels) == pytest.approx(1 - taken / compressed.total)
 
 
+@unhurried
 @given(levels=some_levels)
 def test_exact_bytes_are_those_of_zlib_at_any_level_and_the_others_near_them(
     model: Model, compressed: CompressedBytes, levels: dict[str, float]

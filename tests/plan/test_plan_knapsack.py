@@ -1,14 +1,15 @@
 """The knapsack, greedy and Lagrangian: against every combination, by hand, and as pickers on curves that are known."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import combinations_with_replacement, pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import KnownCurves
+from fakes import KnownCurves, NoisyCurves
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import convolutional, saved
@@ -18,9 +19,22 @@ from onnxsens.plan.pickers import Ground, Levels, pickers, total_sparsity
 from onnxsens.plan.pickers.greedy import marginal
 from onnxsens.plan.pickers.knapsack import Knapsack
 from onnxsens.plan.pickers.lagrangian import priced
-from onnxsens.plan.pickers.multiple_choice import GAP, Choices, allocate, hull, loss_of, relax, solve, zeros_of
-from onnxsens.plan.pickers.offers import Rule, curve_of, offer
+from onnxsens.plan.pickers.multiple_choice import (
+    GAP,
+    Allocation,
+    Choices,
+    allocate,
+    hull,
+    improved,
+    loss_of,
+    relax,
+    solve,
+    zeros_of,
+)
+from onnxsens.plan.pickers.offers import FEWEST, GRID, AdditiveFamily, Rule, curve_of, offer, trimmed
 from onnxsens.scan import Nobody, Sampling, Scanner, Store
+from onnxsens.scan.prediction import PredictedCurve
+from onnxsens.scan.searches import PROBE_LEVEL
 from onnxsens.techniques import make_technique
 
 SENSITIVITY = {"first": 4.0, "depthwise": 8.0, "up": 1.0, "head": 0.5}
@@ -142,6 +156,38 @@ def test_greedy_on_convex_curves_is_the_lagrangian(instance: tuple[list[Choices]
     assert marginal(convex, wanted).loss == pytest.approx(priced(convex, wanted).loss, rel=1e-9, abs=1e-18)
 
 
+@settings(max_examples=150, deadline=None)
+@given(instances())
+def test_what_is_improved_loses_less_by_no_single_change(instance: tuple[list[Choices], int]) -> None:
+    """One pick lower, or one higher by one and another lower, while there are zeros enough."""
+    weights, wanted = instance
+    start = list(relax(weights, wanted).picks)
+    wanted = min(wanted, zeros_of(weights, start))
+    found = list(improved(weights, start, wanted))
+    assert zeros_of(weights, found) >= wanted
+    loss = loss_of(weights, found)
+    assert loss <= loss_of(weights, start)
+    for raised in [None, *range(len(weights))]:
+        for lowered in range(len(weights)):
+            for pick in range(found[lowered]):
+                changed = list(found)
+                changed[lowered] = pick
+                if raised is not None and raised != lowered and found[raised] + 1 < weights[raised].zeros.size:
+                    changed[raised] += 1
+                if zeros_of(weights, changed) >= wanted:
+                    assert loss_of(weights, changed) >= loss * (1 - 1e-9)
+
+
+def test_improving_by_hand_takes_the_best_change_first_however_small_losses_are() -> None:
+    for scale in (1.0, 1e-9):
+        curves = [[(0, 0.0), (2, 5.0), (4, 6.0)], [(0, 0.0), (3, 2.0), (5, 9.0)]]
+        weights = [choices(*((zeros, loss * scale) for zeros, loss in curve)) for curve in curves]
+        assert improved(weights, [2, 2], 9) == (2, 2)
+        assert improved(weights, [2, 2], 7) == (2, 1)  # 7 saved; the first weight's 1 or 6 would be less
+        assert improved(weights, [1, 2], 7) == (2, 1)  # 1 more here, 7 less there
+        assert improved(weights, [2, 2], 0) == (0, 0)
+
+
 def test_greedy_by_hand_does_not_see_what_is_behind_a_steep_step() -> None:
     """4 zeros: steps at 2 and 3 per zero, where the third weight has 3 to give for 5.1 behind one that costs 5."""
     weights = [choices((0, 0.0), (2, 4.0)), choices((0, 0.0), (2, 6.0)), choices((0, 0.0), (1, 5.0), (4, 5.1))]
@@ -151,6 +197,18 @@ def test_greedy_by_hand_does_not_see_what_is_behind_a_steep_step() -> None:
     assert priced(weights, 4).picks == (0, 0, 2)
     assert allocate(weights, 4).loss == pytest.approx(5.1)
     assert found.gap == pytest.approx(1 - 5.1 / 10)
+
+
+def test_greedy_by_hand_goes_by_the_price_of_the_next_step_alone() -> None:
+    """In order: 1 a zero, 2, 3, and only then 4."""
+    weights = [choices((0, 0.0), (1, 1.0), (2, 5.0)), choices((0, 0.0), (2, 4.0), (3, 7.0))]
+    assert [marginal(weights, wanted).picks for wanted in range(6)] == [(0, 0), (1, 0), (1, 1), (1, 1), (1, 2), (2, 2)]
+    # Two zeros more for 4, or one for 3: 2 a zero is cheaper than 3, whatever each weight has given before.
+    weights = [choices((0, 0.0), (1, 0.1), (3, 4.1)), choices((0, 0.0), (10, 1.0), (11, 4.0))]
+    assert marginal(weights, 12).picks == (2, 1)
+    # A step of 10 a zero stays dear, though the whole way costs 4 a zero.
+    weights = [choices((0, 0.0), (1, 1.0), (2, 11.0), (3, 12.0)), choices((0, 0.0), (1, 5.0))]
+    assert marginal(weights, 2).picks == (1, 1)
 
 
 def test_of_weights_at_one_price_the_lagrangian_takes_as_many_as_are_needed() -> None:
@@ -239,18 +297,22 @@ def test_choices_that_are_no_curve_are_refused(pairs: list[tuple[int, float]]) -
 
 
 @contextmanager
-def ground_over(folder: Path, curve: Callable[[str, float], float]) -> Iterator[Ground]:
+def ground_over(
+    folder: Path, curve: Callable[[str, float], float] | KnownCurves, sampling: Sampling | None = None
+) -> Iterator[Ground]:
+    folder.mkdir(exist_ok=True)
     model = load_model(saved(convolutional(), folder / "m.onnx"))
     inventory = take_inventory(model)
-    sizes = {"search": 10, "holdout": 10}
+    sampling = sampling or Sampling(10)
+    sizes = {"search": sampling.samples, "holdout": sampling.samples}
     with Store(folder, {}, {}, "a test") as store:
         scanner = Scanner(
             store,
-            KnownCurves(curve),
+            curve if isinstance(curve, KnownCurves) else KnownCurves(curve),
             inventory,
             make_technique("magnitude"),
             ["kl"],
-            Sampling(10),
+            sampling,
             sizes,
             Nobody(),  # type: ignore[arg-type]
         )
@@ -320,6 +382,15 @@ def test_what_was_not_measured_is_not_offered_and_losses_never_fall(tmp_path: Pa
         assert offered.losses[-1] == pytest.approx(5 / 3)
 
 
+def test_a_curve_of_one_measured_point_is_straight(tmp_path: Path) -> None:
+    with ground_over(tmp_path, squared) as ground:
+        weight = ground.weights[0]
+        ground.scanner.point(weight, 0.5)
+        levels, offered = offer(ground, weight, ground.scanner.curve(weight, ground.metric))
+        assert max(levels) == 0.5
+        assert offered.losses == pytest.approx(offered.zeros / 36 * squared(weight.name, 0.5))
+
+
 def test_a_weight_that_could_not_be_measured_stays_dense(tmp_path: Path) -> None:
     def broken(weight: str, level: float) -> float:
         return math.nan if weight == "up" else squared(weight, level)
@@ -328,3 +399,155 @@ def test_a_weight_that_could_not_be_measured_stays_dense(tmp_path: Path) -> None
         levels = Knapsack().family(ground).propose(0.5)
         assert levels["up"] == 0
         assert total_sparsity(ground, levels) >= 0.5
+
+
+SIZES = {"first": 72, "depthwise": 36, "up": 48, "head": 30}
+
+
+def predict(ground: Ground) -> None:
+    """The shapes of the curves as a calibration pass would tell them: their power 4/3 is the square of the level."""
+    shapes = {
+        name: PredictedCurve(name, size, tuple(range(size + 1)), tuple((n / size) ** 1.5 for n in range(size + 1)))
+        for name, size in SIZES.items()
+    }
+    ground.scanner.predict(shapes, "kl")
+
+
+def measured(ground: Ground) -> list[tuple[str, float]]:
+    return [(point.weight, point.asked) for point in ground.scanner.levels()]
+
+
+def by_zeros(weight: str, level: float) -> float:
+    """Of the zeros that there are, not of the level that was asked for."""
+    return squared(weight, round(level * SIZES[weight]) / SIZES[weight])
+
+
+def test_a_predicted_curve_that_is_scaled_by_one_point_is_offered_to_the_end(tmp_path: Path) -> None:
+    with ground_over(tmp_path, by_zeros) as ground:
+        predict(ground)
+        for weight in ground.weights:
+            ground.scanner.point(weight, 0.33)
+            levels, offered = offer(ground, weight, curve_of(ground, weight))
+            zeros = sorted({0, *(round(level * weight.size) for level in (*GRID, 0.33))})
+            assert offered.zeros.tolist() == [round(level * weight.size) for level in levels] == zeros
+            assert levels[0] == 0.0
+            assert zeros[-1] == weight.size
+            exact = [by_zeros(weight.name, level) for level in levels]
+            assert offered.losses == pytest.approx(exact, abs=1e-3 * SENSITIVITY[weight.name])
+            assert offered.losses[0] == 0.0
+        assert len(measured(ground)) == len(SIZES)
+
+
+def test_losses_along_a_predicted_curve_are_never_negative_and_never_fall(tmp_path: Path) -> None:
+    def uneven(weight: str, level: float) -> float:
+        return -0.5 if level < 0.3 else 2.0 if level < 0.8 else 1.0
+
+    with ground_over(tmp_path, uneven) as ground:
+        predict(ground)
+        for level in (0.1, 0.2, 0.5, 0.9):
+            ground.scanner.point(ground.weights[0], level)
+        _, offered = offer(ground, ground.weights[0], curve_of(ground, ground.weights[0]))
+        assert offered.losses[0] == 0
+        assert (np.diff(offered.losses) >= 0).all()
+        assert offered.losses[-1] > 0
+
+
+@pytest.mark.parametrize("name", ["knapsack", "greedy", "lagrangian"])
+def test_with_predictions_only_the_probe_is_measured_until_it_settles(tmp_path: Path, name: str) -> None:
+    def steeper(weight: str, level: float) -> float:
+        return by_zeros(weight, level) + (9.0 if weight == "up" and level > 0.62 else 0.0)
+
+    with ground_over(tmp_path, steeper) as ground:
+        predict(ground)
+        family = pickers.get(name)().family(ground)
+        before = family.propose(0.6)
+        assert sorted(measured(ground)) == sorted((each, PROBE_LEVEL) for each in SIZES)
+        assert before["up"] > 0.65
+        after = family.settle(0.6)
+        assert family.propose(0.6) == after
+        expected = {(each, PROBE_LEVEL) for each in SIZES} | {(each, level) for each, level in before.items() if level}
+        assert set(measured(ground)) == expected
+        assert after["up"] < 0.65
+        assert total_sparsity(ground, after) >= 0.6
+
+
+def test_weights_that_stay_dense_are_not_measured_when_it_settles(tmp_path: Path) -> None:
+    with ground_over(tmp_path, by_zeros) as ground:
+        predict(ground)
+        family = Knapsack().family(ground)
+        points = len(measured(ground))
+        assert set(family.settle(0.0).values()) == {0.0}
+        assert len(measured(ground)) == points
+
+
+def test_it_settles_on_no_more_samples_than_it_may_take(tmp_path: Path) -> None:
+    taken = {}
+    for most in (256, None):
+        # Drops of nearly nothing: how large they are takes all samples to tell.
+        evaluator = NoisyCurves(by_zeros, 4000)
+        evaluator._factors = np.random.default_rng(0).normal(0.01, 1.0, 4000)
+        with ground_over(tmp_path / str(most), evaluator, Sampling(4000, exact=False)) as ground:
+            predict(ground)
+            family = Knapsack().family(ground)
+            evaluator.taken.clear()
+            family.settle(0.5, most)
+            taken[most] = max(max(samples) for samples in evaluator.taken.values()) + 1
+    assert taken == {256: 256, None: 4000}
+
+
+def test_where_other_things_than_zeros_are_counted_a_target_is_a_share_of_those(tmp_path: Path) -> None:
+    with ground_over(tmp_path, by_zeros) as plain:
+        prices = {"first": 1, "depthwise": 9, "up": 2}  # and 1 for the head
+        ground = replace(plain, prices=prices)
+        total = 72 + 9 * 36 + 2 * 48 + 30
+        for rule in ("knapsack", "greedy", "lagrangian"):
+            family = pickers.get(rule)().family(ground)
+            for target in (0.3, 0.5, 0.7):
+                levels = family.propose(target)
+                saved = sum(ground.scanner.zeros(w, levels[w.name]) * ground.price(w) for w in ground.weights)
+                assert round(target * total) <= saved <= target * total + 15  # a zero of each at once is 13
+            assert total_sparsity(ground, family.propose(0.5)) < 0.48  # zeros of the dear weight are worth more
+
+
+def test_a_plan_is_trimmed_to_as_many_zeros_as_are_wanted(tmp_path: Path) -> None:
+    with ground_over(tmp_path, by_zeros) as ground:
+        levels = [0.9, 0.5, 0.25, 0.0]
+        full = sum(round(level * weight.size) for level, weight in zip(levels, ground.weights, strict=True))
+        assert trimmed(ground, levels, full) == pytest.approx(levels, rel=0.03)
+        assert trimmed(ground, levels, 0) == (0.0,) * 4
+        for wanted in range(1, full + 1):
+            found = trimmed(ground, levels, wanted)
+            shares = [each / level for each, level in zip(found, levels, strict=True) if level]
+            assert max(shares) <= 1
+            assert max(shares) == pytest.approx(min(shares))
+            for share, enough in ((1.0, True), (1 - 1e-9, False)):
+                zeros = sum(
+                    ground.scanner.zeros(weight, level * share)
+                    for level, weight in zip(found, ground.weights, strict=True)
+                )
+                assert (zeros >= wanted) == enough
+
+
+def test_a_curve_of_too_few_points_is_measured_and_one_of_enough_is_not(tmp_path: Path) -> None:
+    with ground_over(tmp_path, by_zeros) as ground:
+        few, enough = ground.weights[0], ground.weights[1]
+        for number in range(1, FEWEST - 1):
+            ground.scanner.point(few, number / 10)
+        for number in range(1, FEWEST):
+            ground.scanner.point(enough, number / 10)
+        assert len(curve_of(ground, few).known) > FEWEST + 5
+        assert len(curve_of(ground, enough).known) == FEWEST
+
+
+def test_the_gap_is_the_largest_of_all_proposals_so_far(tmp_path: Path) -> None:
+    with ground_over(tmp_path, by_zeros) as ground:
+        gaps = iter([0.25, 0.5, 0.125])
+
+        def rule(weights: Sequence[Choices], wanted: int) -> Allocation:
+            return replace(allocate(weights, wanted), gap=next(gaps))
+
+        family = AdditiveFamily(ground, rule)
+        assert family.gap is None
+        for target, gap in ((0.3, 0.25), (0.5, 0.5), (0.7, 0.5), (0.3, 0.5)):
+            family.propose(target)
+            assert family.gap == gap

@@ -56,9 +56,24 @@ class TestTopDown:
         _, asked = drive(TopDown(0.1, 0.1), cliff(0.55), tolerance(0.0))
         assert asked == [1.0, 0.9, 0.8, 0.7, 0.6, 0.5]
 
+    def test_the_pick_says_what_was_found(self) -> None:
+        assert drive(TopDown(), flat, tolerance(0.0))[0] == Pick(1.0, "the whole weight can go")
+        assert drive(TopDown(), hopeless, tolerance(0.0))[0] == Pick(0.0, "no level was accepted")
+        assert drive(TopDown(), cliff(0.83), tolerance(0.0))[0] == Pick(0.825, "accepted, while 0.8313 is not")
+
+    def test_below_the_lowest_step_it_bisects_from_that_step(self) -> None:
+        _, asked = drive(TopDown(0.3), hopeless, tolerance(0.0))
+        assert asked == [1.0, 0.7, 0.4, 0.1, 0.05, 0.025, 0.0125, 0.00625]
+
+    def test_levels_have_ten_digits_at_most_whatever_the_step(self) -> None:
+        for start in (None, 0.413):
+            for edge in (0.0, 0.8):
+                pick, asked = drive(TopDown(1 / 3, 1 / 700, start), cliff(edge), tolerance(0.0))
+                assert all(level == round(level, 10) for level in (*asked, pick.level))
+
     def test_it_cannot_do_without_a_tolerance(self) -> None:
         assert TopDown.needs_tolerance
-        with pytest.raises(ValueError, match="without a tolerance"):
+        with pytest.raises(ValueError, match=r"^Top-Down cannot tell when to stop without a tolerance$"):
             drive(TopDown(), flat, None)
 
     @given(st.floats(0, 1), st.sampled_from([0.02, 0.05, 0.1, 0.3]), st.sampled_from([0.005, 0.01, 0.02]))
@@ -100,6 +115,8 @@ class TestTopDownFromAStart:
         assert (asked, pick.level) == ([0.5, 0.52, 0.54, 0.56, 0.58], 0.56)
         pick, asked = drive(TopDown(0.02, 0.05, 0.5), cliff(0.46), tolerance(0.0))
         assert (asked, pick.level) == ([0.5, 0.48, 0.46], 0.46)
+        # Down to the resolution, below which nothing is told apart.
+        assert drive(TopDown(0.02, 0.04, 0.04), hopeless, tolerance(0.0))[1] == [0.04]
 
     def test_the_first_level_is_a_multiple_of_the_stride_in_0_1(self) -> None:
         assert drive(TopDown(0.35, 0.4, 0.99), flat, tolerance(0.0))[1] == [1.0]
@@ -115,6 +132,7 @@ class TestTopDownFromAStart:
         assert search.starting_at(0.4) == TopDown(0.1, 0.02, 0.4)
         assert [search.starting_at(level).start for level in (-0.1, 0.0, 1.0, 1.1)] == [0.0, 0.0, 1.0, 1.0]
 
+    @settings(deadline=None)  # the machine may be busy
     @given(st.floats(0, 1), st.floats(0, 1))
     def test_the_pick_is_within_the_resolution_below_any_cliff(self, start: float, at: float) -> None:
         search = TopDown(start=start)
@@ -155,6 +173,12 @@ class TestSweetSpotterFromAStart:
         for curve, places in ((flat, [3, 4]), (hopeless, [3, 2])):
             _, asked = drive(SweetSpotter(cap=2, start=0.75), curve, tolerance(0.0))
             assert asked == [self.ROUND[place] for place in places]
+
+    def test_a_start_below_the_whole_axis_is_its_lower_end(self) -> None:
+        axis = Axis(1, 100, lambda ratio: ratio / 100)
+        levels = [axis.level(ratio) for ratio in spread(1, 100, 10)]
+        _, asked = drive(SweetSpotter(axis=axis, resolution=1.0, start=0.001), cliff(levels[1]), tolerance(0.0))
+        assert asked == levels[:3]
 
     def test_what_was_asked_on_the_way_counts_toward_the_cap(self) -> None:
         pick, asked = drive(SweetSpotter(cap=6, resolution=1e-4, start=0.75), cliff(0.85), tolerance(0.0))
@@ -214,6 +238,13 @@ class TestSweetSpotter:
         assert len(asked) == 12
         assert pick.why == "the highest accepted ratio; stopped after 12 levels"
 
+    def test_a_bracket_that_is_just_as_wide_as_the_resolution_is_narrow_enough(self) -> None:
+        axis = Axis(1, 100, lambda ratio: ratio / 100)
+        levels = [axis.level(ratio) for ratio in spread(1, 100, 10)]
+        for resolution, more in ((levels[10] - levels[9], 0), (levels[10] - levels[9] - 1e-6, 4)):
+            _, asked = drive(SweetSpotter(axis=axis, resolution=resolution), cliff(0.7), tolerance(0.0))
+            assert len(asked) == len(levels) + more
+
     def test_everything_accepted_ends_at_the_end_of_the_range(self) -> None:
         for curve in (flat, improving):
             pick, asked = drive(SweetSpotter(), curve, tolerance(0.0))
@@ -224,6 +255,28 @@ class TestSweetSpotter:
         pick, _ = drive(SweetSpotter(), curve, tolerance(0.1))
         assert (pick.level, pick.why.split(";")[0]) == (0, "no level was accepted")
 
+    def test_the_pick_says_what_was_found(self) -> None:
+        search = SweetSpotter(resolution=1.0)
+        assert drive(search, flat, tolerance(0.0))[0] == Pick(0.99, "the highest accepted ratio")
+        assert drive(search, hopeless, tolerance(0.0))[0] == Pick(0.0, "no level was accepted")
+        assert drive(search, hopeless, None)[0].why == "the knee of the curve"
+        assert drive(SweetSpotter(cap=11), dip, None)[0].why == "the knee of the curve; stopped after 11 levels"
+
+    def test_a_knee_is_looked_at_from_both_sides_and_an_edge_from_above(self) -> None:
+        """The second round lies between the neighbours of the knee; of an edge, between it and the one above."""
+        first = [level for level in SweetSpotter().foreseen if level > 0]
+
+        def bent(level: float) -> float:
+            return max(0.0, math.log(1 / (1 - level) / 10))
+
+        _, asked = drive(SweetSpotter(cap=14), bent, None)
+        assert asked[:10] == first
+        assert asked[10:] == [pytest.approx(1 - 10 ** -(0.8 + 0.08 * k)) for k in range(1, 5)]
+        _, asked = drive(SweetSpotter(cap=14), cliff(first[4]), tolerance(0.0))
+        assert asked[10:] == [pytest.approx(1 - 10 ** -(1 + 0.04 * k)) for k in range(1, 5)]
+        _, asked = drive(SweetSpotter(cap=14), lambda level: max(0.0, math.log(1 / (1 - level) / 10**0.2)), None)
+        assert asked[10:] == [pytest.approx(1 - 10 ** -(0.08 * k)) for k in range(1, 5)]  # down to the dense weight
+
     @pytest.mark.parametrize("bend", [2.0, 5.0, 20.0, 60.0])
     def test_without_a_tolerance_the_pick_is_the_knee(self, bend: float) -> None:
         """Flat up to the ratio `bend`, then straight up in log r: the chord is farthest at the bend."""
@@ -233,6 +286,18 @@ class TestSweetSpotter:
     def test_a_flat_curve_has_its_knee_at_the_top_and_failed_points_are_no_knee(self) -> None:
         assert knee({1.0: Observed(0, 0), 10.0: Observed(0.9, 0), 100.0: Observed(0.99, 0)}) == 100
         assert knee({1.0: Observed(0, 0), 10.0: Observed(0.9, math.nan), 100.0: Observed(0.99, 1)}) == 1
+        assert knee({1.0: Observed(0, 0), 10.0: Observed(0.9, 0.2), 100.0: Observed(0.99, math.nan)}) == 1
+        assert knee({1.0: Observed(0, 0)}) == 1
+        assert knee({1.0: Observed(0, 0), 10.0: Observed(0.9, -0.2)}) == 10
+
+    def test_the_knee_by_hand(self) -> None:
+        """Chords from (1, 0) to (16, 1) over log2: a drop below the ratio's share of it, the farthest below wins."""
+        drops = {1.0: 0.0, 2.0: 0.2, 4.0: 0.3, 8.0: 0.6, 16.0: 1.0}  # 0.05, 0.2, 0.15 below
+        points = {ratio: Observed(0.0, drop) for ratio, drop in drops.items()}
+        assert knee(points) == 4.0
+        assert knee({3 * ratio: Observed(0.0, 7 * drop - 5) for ratio, drop in drops.items()}) == 12.0
+        assert knee({ratio: points[ratio] for ratio in (1.0, 4.0, 16.0)}) == 4.0
+        assert knee(points | {8.0: Observed(0.0, 0.5)}) == 8.0  # 0.25 below
 
     @settings(max_examples=50)
     @given(st.integers(0, 10**6), st.floats(0.3, 0.9))

@@ -91,6 +91,11 @@ class TestObs:
             made("obs").scores(weight, moments), expected.reshape(-1, 4), rtol=1e-5, atol=1e-9 * np.abs(least).max()
         )
 
+    def test_squares_that_float32_cannot_hold_are_told_apart_where_the_score_can_be_held(self) -> None:
+        moments = Moments(np.array([[[1e-20, 0.0], [0.0, 1e-20]]]), np.zeros((1, 2)))
+        scores = made("obs").scores(np.array([[1e20, 2e20]], np.float32), moments)
+        np.testing.assert_allclose(scores, [[1.01e20, 4.04e20]], rtol=1e-5)
+
     def test_an_input_that_is_always_0_makes_its_weights_worth_nothing(self) -> None:
         moments = moments_of(np.array([[[0, 1], [0, 2]]]))
         scores = made("obs").scores(np.array([[9, 0.01], [8, 0]], np.float32), moments)
@@ -206,3 +211,19 @@ def test_scores_that_are_as_good_as_nothing_are_ordered_by_magnitude_too() -> No
     weight = np.array([[1, -2, 3, 3, 0, 1]], np.float32)
     found = zeros_first(np.array([[4.0 * least, 0, 0, 0, 9, 7 * least]]), weight)
     np.testing.assert_array_equal(found / least, [[1, 2, 3, 3, 0, 7]])
+
+
+def test_a_score_at_the_very_limit_is_as_good_as_nothing() -> None:
+    least = np.finfo(np.float32).tiny
+    found = zeros_first(np.array([[2.0 * least, 3.0 * least]]), np.array([[1, -2]], np.float32))
+    np.testing.assert_array_equal(found / least, [[1, 3]])
+
+
+@pytest.mark.parametrize("name", criteria.names())
+def test_scores_lie_in_the_order_of_ranking_however_the_weight_does(name: str) -> None:
+    weight = np.random.default_rng(0).standard_normal((WIDTH, 5), dtype=np.float32).T
+    moments = moments_of(np.random.default_rng(1).standard_normal((1, 9, WIDTH)))
+    scores = made(name).scores(weight, moments)
+    assert scores.flags.c_contiguous
+    np.testing.assert_array_equal(scores, made(name).scores(np.ascontiguousarray(weight), moments))
+    assert zeros_first(np.abs(weight).astype(np.float64), weight).flags.c_contiguous

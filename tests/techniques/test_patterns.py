@@ -150,6 +150,12 @@ def test_n_of_m_holds_in_every_group_of_channels_at_every_kernel_position(spec: 
     assert (np.count_nonzero(groups, axis=1) == n).all()
 
 
+@pytest.mark.parametrize("spec", ["unstructured", *SPECS])
+def test_zeros_are_counted_in_whole_numbers(spec: str) -> None:
+    """Points are stored under them."""
+    assert {type(make_pattern(spec).zeros((8, 16), level)) for level in (0.0, 0.5, 1.0)} == {int}
+
+
 class TestRow:
     def test_every_row_loses_its_own_lowest_elements(self) -> None:
         scores = np.array([[5, 6, 7, 8], [1, 4, 2, 3], [0, 0, 0, 0]], np.float32)

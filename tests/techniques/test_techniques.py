@@ -4,6 +4,7 @@ import hashlib
 import struct
 import tracemalloc
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from hypothesis.extra import numpy as hnp
 
 from onnxsens.errors import UsageError
 from onnxsens.techniques import control_of, make_technique
-from onnxsens.techniques.contract import CriterionContract, PatternContract
+from onnxsens.techniques.contract import CriterionContract, PatternContract, moments_of
 from onnxsens.techniques.criteria import Criterion, criteria
 from onnxsens.techniques.patterns import Pattern, make_pattern, patterns, unstructured
+from onnxsens.techniques.technique import PrunedWeight
 
 MATRICES = hnp.arrays(
     np.float32,
@@ -163,7 +165,10 @@ class TestRandom:
         assert control_of(make_technique("magnitude"), 4).name == "random@4"
         assert control_of(make_technique("obs:2:4+refit"), 3).name == "random@3:2:4+refit"
         for spec, problem in (
-            ("random@4", "the technique is random already, so there is nothing to compare it with; leave --control out"),
+            (
+                "random@4",
+                "the technique is random already, so there is nothing to compare it with; leave --control out",
+            ),
             ("bits", "technique 'bits' zeroes nothing, so random pruning is no match for it"),
         ):
             with pytest.raises(UsageError) as caught:
@@ -195,7 +200,9 @@ class TestUnstructured:
 
     def test_also_on_a_large_matrix_at_many_ranks(self) -> None:
         rng = np.random.default_rng(0)
-        for scores in (rng.random((50, 100), dtype=np.float32), rng.integers(0, 9, (50, 100)).astype(np.float32)):
+        spread = rng.random((50, 100), dtype=np.float32)
+        few = rng.integers(0, 9, (50, 100)).astype(np.float32)
+        for scores in (spread, few, 1 + spread / 256):  # the last ones are all in one bin
             ranked = unstructured.Unstructured().rank(scores)
             for zeros in (0, 1, 2, 3, 4, 1023, 1024, 1025, 1026, 2048, 2049, 4096, 4097, 4998, 4999, 5000):
                 np.testing.assert_array_equal(ranked.mask(zeros / 5000), by_sorting(scores, zeros / 5000))
@@ -210,3 +217,38 @@ def test_masks_take_little_memory_beside_the_scores() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 1.1 * scores.nbytes
+
+
+@pytest.mark.parametrize("spec", ["magnitude", "wanda", "obs:2:4", "lamp:block4x1", "wanda:row+refit", "random@3"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_once_is_what_preparing_first_gives_and_both_lie_in_memory_as_the_weight_does(
+    spec: str, order: Literal["C", "F"]
+) -> None:
+    weight = np.random.default_rng(0).standard_normal((8, 12), dtype=np.float32).copy(order=order)
+    moments, technique = moments_of(weight), make_technique(spec)
+    for level in (0.0, 0.3, 0.5, 0.8):
+        prepared, once = technique.prepare(weight, moments).at(level), technique.once(weight, level, moments)
+        assert prepared.tobytes() == once.tobytes()
+        for found in (prepared, once):
+            assert not np.shares_memory(found, weight)
+            assert found.flags.c_contiguous == weight.flags.c_contiguous
+            assert found.flags.f_contiguous == weight.flags.f_contiguous
+
+
+class Vanishing:
+    """An update that leaves values that no float32 holds."""
+
+    def fit(self, mask: np.ndarray) -> np.ndarray:
+        return np.where(mask, -1e-60, 0.0)
+
+
+def test_a_value_that_becomes_too_small_is_plus_zero() -> None:
+    dense = np.array([[1.0, -2.0], [3.0, -4.0]], np.float32)
+    ranked = make_pattern("unstructured").rank(np.abs(dense))
+    found = PrunedWeight(dense, ranked, Vanishing()).at(0.5)
+    assert found.tobytes() == bytes(16)
+
+
+def test_an_update_without_moments_is_an_error_of_the_caller() -> None:
+    with pytest.raises(ValueError, match=r"^magnitude\+refit needs moments of the weight's inputs$"):
+        make_technique("magnitude+refit").prepare(np.ones((2, 2), np.float32))
