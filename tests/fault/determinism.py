@@ -57,7 +57,7 @@ def shipped() -> list[str]:
 
 def task_on(name: str, place: Path) -> Task:
     """A short task on a model, with few samples in a file of its own."""
-    samples, options = SAMPLES[name.split("_")[0]]
+    samples, options = SAMPLES[name.split("_", maxsplit=1)[0]]
     place.mkdir(parents=True)
     with np.load(MODELS / samples) as arrays:
         np.savez(place / samples, **{key: arrays[key][:FEW] for key in arrays.files})
