@@ -148,7 +148,8 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
         ahead = not arguments.get("in_process", True) and click.get_current_context().info_name in RUNS_MODELS
         code = guarded(shell, lambda: command(shell, **arguments), ahead=ahead)
         for number in ENDING:
-            signal.signal(number, signal.SIG_IGN)  # too late to change what was decided
+            # Too late to change what was decided; but code of the user's may still keep us from leaving.
+            signal.signal(number, lambda number, frame: os._exit(code))
         sys.exit(code)
 
     return wrapper

@@ -71,7 +71,7 @@ def ways(rng: np.random.Generator, weights: Sequence[str], cases: int) -> Iterat
         return int(rng.integers(1, 2**32))
 
     def shuffled() -> tuple[tuple[str, float], ...]:
-        some = rng.permutation(len(weights))[:3]
+        some = rng.permutation(len(weights))[:2]
         return tuple((weights[number], round(float(rng.uniform(0.05, 0.95)), 3)) for number in some)
 
     yield Way(2, seed(), before=shuffled())
