@@ -14,7 +14,7 @@ from onnxsens.files import TEMPORARY, sha256_of
 from onnxsens.frameworks.exporting import MAP_FILE, refuse_other_map
 from onnxsens.frameworks.mapfile import Map, read_map
 from onnxsens.frameworks.masks import MASKS_FILE, WEIGHTS_FILE, Carried, carry_back
-from onnxsens.frameworks.sparse_files import plan_of, read_masks, read_weights
+from onnxsens.frameworks.sparse_files import plan_of, read_aliases, read_masks, read_weights
 from onnxsens.model import Inventory, Model, load_model, take_inventory
 from onnxsens.model.comparing import values_differ, what_else_differs
 from onnxsens.native import model_at
@@ -22,12 +22,11 @@ from onnxsens.opened import limits_of
 from onnxsens.options import Guard
 from onnxsens.plan import Plan, planned_weights, read_plan
 from onnxsens.plan.front import read_front
-from onnxsens.planning import CHANGES_FILE, PARETO_FILE, PLAN_FILE, PRUNED_FILE
+from onnxsens.planning import CHANGES_FILE, OURS, PARETO_FILE, PLAN_FILE, PRUNED_FILE
 from onnxsens.results import Finding, RunReport
 from onnxsens.scan.examining import StoreReport, examine
 from onnxsens.scan.store import FILE as STORE_FILE
-
-OURS = (STORE_FILE, PLAN_FILE, CHANGES_FILE, PRUNED_FILE, MAP_FILE, MASKS_FILE, WEIGHTS_FILE, PARETO_FILE)
+from onnxsens.scan.tables import SCHEMA_VERSION
 
 T = TypeVar("T")
 
@@ -75,7 +74,8 @@ def check_run(folder: str | Path, model: str | Path | None = None, *, guard: Gua
     """
     path = Path(folder)
     if not path.is_dir():
-        raise InputError(f"run folder '{path}' does not exist; check the path")
+        what = "is no folder" if path.exists() else "does not exist"
+        raise InputError(f"run folder '{path}' {what}; check the path")
     if not any((path / name).exists() for name in OURS):
         raise InputError(f"'{path}' holds no run: there is none of {', '.join(OURS)}; check the path")
     return RunReport(path.resolve().name, tuple(findings(Folder(path, guard or Guard(in_process=False)), model)))
@@ -126,8 +126,9 @@ def judged(run: Folder, name: str, look: Callable[[Folder], str], *, always: boo
     """What a look at a file says of it."""
     path = run.path / name
     if not always and not path.exists():
-        lost = " though this run wrote it" if name in run.artefacts else ""
-        return Finding(name, "absent", f"it is not there{lost}")
+        if name in run.artefacts:
+            return Finding(name, "bad", "it is not there, and this run wrote it; make it again")
+        return Finding(name, "absent", "it is not there")
     try:
         if not always and (path.is_symlink() or not path.is_file()):
             raise PlanError("it is no plain file; this run wrote none of that kind")
@@ -142,6 +143,12 @@ def look_at_store(run: Folder) -> str:
     """Sound to SQLite, and every row to its checksum."""
     found = examine(run.path / STORE_FILE)
     run.artefacts = {name: digest for name, digest in found.artefacts.items() if Path(name).name == name}
+    if found.schema_version > SCHEMA_VERSION:
+        raise InputError(
+            f"it has schema {found.schema_version}, and this onnxsens reads {SCHEMA_VERSION}; update onnxsens"
+        )
+    if not found.rows and found.damage:
+        raise InputError(f"it is no run store that can be read: {found.damage}; choose another folder, or run again")
     run.store = found
     if found.damage:
         raise InputError(f"it is damaged: {found.damage}; run the same command again, which keeps what is sound")
@@ -248,6 +255,11 @@ def look_at_masks(run: Folder) -> str:
     """Are of the plan, and zero what it zeroes under the names of the map."""
     masks = read_masks(run.path / MASKS_FILE)
     refuse_other_plan(run, MASKS_FILE)
+    stated = {name: names for name, names in read_aliases(run.path / MASKS_FILE).items() if names}
+    known = {layer.parameter: tuple(layer.aliases) for carried in ways_back(run) for layer in carried.layers}
+    false = next((name for name, names in stated.items() if known.get(name) != names), None)
+    if false is not None:
+        raise PlanError(f"'{false}' has other names beside it than in the map; write it again")
     if any(matches(masks, carried.masks) for carried in ways_back(run)):
         return f"{len(masks)} masks, as in plan and map" + anew(run, MASKS_FILE)
     raise PlanError("they are not the zeros of plan and map; write them again with 'onnxsens export --to masks'")

@@ -1,8 +1,10 @@
 """Everything that decides what a run measures, and how: one record, kept in the run's store."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+import msgspec
 
 from onnxsens.errors import InputError, UsageError
 
@@ -103,8 +105,10 @@ class Options:
         Raises:
             InputError: they were written by something else.
         """
+        unknown = sorted(settings.keys() - {each.name for each in fields(cls) if each.name != "guard"})
+        if unknown:
+            raise InputError(f"the run's settings are not ours: there is '{unknown[0]}' among them; make a new run")
         try:
-            lists = {name: tuple(settings[name]) for name in ("metrics", "custom_op_libs") if name in settings}
-            return cls(**dict(settings) | lists)
-        except TypeError as error:
+            return msgspec.convert(dict(settings), type=cls)
+        except (msgspec.ValidationError, TypeError) as error:
             raise InputError(f"the run's settings are not ours: {error}; make a new run") from error

@@ -45,6 +45,7 @@ PLAN_FILE = "plan.json"
 PRUNED_FILE = "pruned.onnx"
 CHANGES_FILE = "changes.safetensors"
 PARETO_FILE = "pareto.json"
+OURS = (STORE_FILE, PLAN_FILE, CHANGES_FILE, PRUNED_FILE, PARETO_FILE, *SOURCE_FILES)  # what a run may leave
 COSTLY = 5e10  # cubes of the columns of all weights, from which carrying a plan out takes minutes
 
 

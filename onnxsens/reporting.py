@@ -15,12 +15,14 @@ from onnxsens.engine.questions import DENSE, Measurement
 from onnxsens.errors import InputError
 from onnxsens.files import claim, write_atomically
 from onnxsens.plan import read_plan
-from onnxsens.planning import PLAN_FILE
+from onnxsens.planning import OURS, PLAN_FILE
 from onnxsens.report.page import page
 from onnxsens.results import CurvePoint, MeasuredCurve, RunPage
 from onnxsens.scan.examining import examine, reading
 from onnxsens.scan.ledger import Block, Entry
+from onnxsens.scan.lock import FILE as LOCK_FILE
 from onnxsens.scan.store import FILE as STORE_FILE
+from onnxsens.scan.store import measurement
 from onnxsens.usercode import without_folder
 
 POINTS = """
@@ -47,13 +49,25 @@ def report(folder: str | Path, out: str | Path, *, force: bool = False) -> RunPa
     """
     folder, out = Path(folder), Path(out)
     gathered = gather(folder)
-    if out.exists() and any(
-        (folder / name).exists() and out.samefile(folder / name) for name in (PLAN_FILE, STORE_FILE)
-    ):
-        raise InputError(f"'{out}' is what the page is made from; choose another name for it")
+    model = examine(folder / STORE_FILE).settings.get("model") if (folder / STORE_FILE).exists() else None
+    refuse_own(out, folder, model)
     claim(out, force=force)
     write_atomically(out, [page(gathered).encode("utf-8", "backslashreplace")])
     return gathered
+
+
+def refuse_own(out: Path, folder: Path, model: object) -> None:
+    """A page does not take the place of what a run is made of, nor of its model.
+
+    Raises:
+        InputError: it would.
+    """
+    own = [
+        folder / name for name in (*OURS, LOCK_FILE, f"{STORE_FILE}-wal", f"{STORE_FILE}-shm", f"{STORE_FILE}-journal")
+    ]
+    own += [Path(model)] if isinstance(model, str) else []
+    if any(out.resolve() == each.resolve() or (out.exists() and each.exists() and out.samefile(each)) for each in own):
+        raise InputError(f"'{out}' is part of the run, or its model; choose another name for the page")
 
 
 def gather(folder: Path) -> RunPage:
@@ -97,8 +111,8 @@ def curves_in(rows: Iterable[tuple[Any, ...]]) -> Iterator[MeasuredCurve]:
 
 def block_of(row: tuple[Any, ...]) -> Block:
     """Columns from `start` on."""
-    start, samples, total, squares, dense, pruned, extendable, binary = row
-    return Block(start, Measurement(samples, total, squares, dense, pruned, bool(extendable), bool(binary)))
+    start, *measured = row
+    return Block(start, measurement([*measured, None]))
 
 
 def point_of(sparsity: float, measured: Measurement) -> CurvePoint:

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxsens.engine.carrying import variants_in
 from onnxsens.engine.prediction import Unpredicted
-from onnxsens.errors import DataError, MetricError, StorageError, UsageError
+from onnxsens.errors import DataError, InputError, MetricError, StorageError, UsageError
 from onnxsens.files import claim, prepare_directory, sha256_of
 from onnxsens.leftovers import remove_stale
 from onnxsens.model import Inventory, Weight
@@ -58,8 +58,10 @@ def resumed_options(
         UsageError: the run used code of the user's that is not named again; a store never starts code by itself.
     """
     settings = dict(read_settings(folder))
-    path = Path(model or settings.pop("model"))
-    settings.pop("model", None)
+    known = settings.pop("model", None)
+    if model is None and not isinstance(known, str):
+        raise InputError("the run does not say where its model is; give it with --model")
+    path = Path(model or str(known))
     options = Options.from_settings(settings)
     if data is not None:
         options = replace(options, data=data)

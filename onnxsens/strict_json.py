@@ -17,6 +17,7 @@ LONGEST_SHOWN = 80
 
 # An escape of a code unit that is a character only together with another one.
 HALF = re.compile(r"\\u[dD][89a-fA-F]")
+MOST_THINGS = 4_000_000  # values: each takes a hundred bytes and more once it is read
 HALVES = re.compile("[\ud800-\udfff]")
 
 
@@ -35,6 +36,7 @@ def read_json(content: bytes | str, *, most_bytes: int = MOST_BYTES, most_depth:
         raise StrictJSONError(f"it has {len(content):,} bytes, and at most {most_bytes:,} are read")
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
+        refuse_many(text)
         value = json.loads(
             text,
             object_pairs_hook=without_repeats,
@@ -93,6 +95,15 @@ def write_json(value: Any, *, indent: int | None = None) -> str:
     """
     text = json.dumps(value, indent=indent, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return HALVES.sub(lambda half: f"\\\\u{ord(half.group()):04x}", text)
+
+
+def refuse_many(text: str) -> None:
+    """Raises:
+    StrictJSONError: it has more values than are ever meant.
+    """
+    things = text.count("[") + text.count("{") + text.count(",")
+    if things > MOST_THINGS:
+        raise StrictJSONError(f"it has some {things:,} values, and at most {MOST_THINGS:,} are read")
 
 
 def refuse_deep(value: Any, most: int) -> None:

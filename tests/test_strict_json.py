@@ -133,3 +133,8 @@ def test_damage_is_an_error_or_another_document_never_anything_else() -> None:
             read += 1
     assert read > 100
     assert refused > 1000
+
+
+def test_a_text_of_more_values_than_are_ever_meant_is_refused_before_it_is_read() -> None:
+    with pytest.raises(StrictJSONError, match="at most"):
+        read_json("[" + "[]," * 5_000_000 + "[]]")

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any
 
 from onnxsens.cli.shell import Shell
-from onnxsens.report.text import inert
+from onnxsens.report.text import inert, message
 
 
 class Progress:
@@ -66,7 +66,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Above the bar, where there is one."""
         if self._bar and self._shell.verbosity >= 0:
-            self._bar.console.print(f"note: {inert(text)}", markup=False)
+            self._bar.console.print(f"note: {message(text)}", markup=False)
         else:
             self._shell.note(text)
 

@@ -81,10 +81,10 @@ class Shell:
 
     def note(self, text: str) -> None:
         """Something the user should know, on stderr."""
-        from onnxsens.report.text import inert
+        from onnxsens.report.text import message
 
         if self.verbosity >= 0:
-            sys.stderr.write(f"note: {inert(text)}\n")
+            sys.stderr.write(f"note: {message(text)}\n")
 
     def fail(self, error: OnnxsensError, code: int | None = None) -> int:
         """Say what went wrong, on one line; the exit code, the error's own unless given."""

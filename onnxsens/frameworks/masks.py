@@ -15,6 +15,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from onnxsens.arrays import AnyArray, BoolArray
+from onnxsens.errors import PlanError
 from onnxsens.files import write_atomically
 from onnxsens.frameworks.exporters import Layer
 from onnxsens.frameworks.mapfile import CONFIDENCES, Map, MappedTensor
@@ -27,6 +28,8 @@ MASKS_FILE = "masks.safetensors"
 WEIGHTS_FILE = "weights.safetensors"
 UNSTRUCTURED = "unstructured"  # what plans call a pattern that lets any element go
 PROVEN = ("exact", "scaled")  # by numbers: what else was done to a tensor is not known without these
+
+LARGEST = 64  # times the model, that a parameter may have elements
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,21 @@ class Carried:
     not_updated: tuple[tuple[str, str], ...]
 
 
+def refuse_large(made: Map, inventory: Inventory) -> None:
+    """A mask is made of every parameter in full, so its shape has to be of the model's own size.
+
+    Raises:
+        PlanError: one is far larger than all that the model has.
+    """
+    most = LARGEST * max(inventory.parameters, 2**20)
+    large = next((name for name, each in made.parameters.items() if prod(each.shape) > most), None)
+    if large is not None:
+        raise PlanError(
+            f"the map has a parameter '{large}' of shape {made.parameters[large].shape}, and the model has "
+            f"{inventory.parameters:,} parameters in all; make the map again"
+        )
+
+
 def carry_back(
     plan: Plan, model: Model, inventory: Inventory, changed: Mapping[str, AnyArray], made: Map, *, guesses: bool
 ) -> Carried:
@@ -58,6 +76,7 @@ def carry_back(
         changed: the plan's tensors, as stored.
         guesses: whether weights that were matched by a guess, or are ambiguous, are carried back too.
     """
+    refuse_large(made, inventory)
     carrier = _Carrier(model, inventory, made, guesses=guesses)
     mapped = {tensor.name: tensor for tensor in made.tensors}
     for weight in plan.weights:

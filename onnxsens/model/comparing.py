@@ -26,6 +26,9 @@ VALUES = (
 )  # fmt: skip
 
 
+TYPED = tuple(field for field in VALUES if field.endswith("_data") and field not in ("raw_data", "external_data"))
+
+
 def what_else_differs(dense: Model, other: Model, changed: Collection[str]) -> str:
     """The first thing that another file of a model has otherwise, besides the values of these tensors.
 
@@ -48,6 +51,11 @@ def what_else_differs(dense: Model, other: Model, changed: Collection[str]) -> s
         name = shown(tensor.name) or "without a name"
         if found is None or without_values(found) != without_values(tensor):
             return f"tensor '{name}' has another name, type or shape"
+        if sum(bool(getattr(found, field)) for field in TYPED) + found.HasField("raw_data") > 1:
+            return f"tensor '{name}' holds its values twice"
+        outside = found.data_location == onnx.TensorProto.EXTERNAL
+        if found.external_data and not outside:
+            return f"tensor '{name}' names a data file that it does not have"
         if path not in free and not same(pieces(dense, tensor), pieces(other, found)):
             return f"tensor '{name}' has other values"
         wanted[path] = NewTensor(b"")

@@ -9,6 +9,7 @@ from typing import Any
 
 from onnxsens.errors import InputError, StorageError, StoreInUseError
 from onnxsens.files import TemporaryFolder, chunks_of, write_scratch
+from onnxsens.scan.identity import is_identity
 from onnxsens.scan.soundness import (
     FIRST_WITH_CHECKSUMS,
     UNREADABLE,
@@ -18,7 +19,7 @@ from onnxsens.scan.soundness import (
     unsound_rows,
     version_of,
 )
-from onnxsens.scan.tables import HISTORY, LOGS, RUN, TABLES, as_text, tables_in
+from onnxsens.scan.tables import HISTORY, LOGS, RUN, SCHEMA_VERSION, TABLES, as_text, tables_in
 from onnxsens.strict_json import read_json
 
 TRIES = 5
@@ -76,8 +77,10 @@ def examine(path: Path) -> StoreReport:
 def looked_at(database: sqlite3.Connection, damage: str) -> StoreReport:
     """All that can be read of a store."""
     there = [name for name in TABLES if name in tables_in(database)]
-    rows = {name: database.execute(f"SELECT count(*) FROM {name} NOT INDEXED").fetchone()[0] for name in there}
     version = version_of(database)
+    if version > SCHEMA_VERSION:
+        return StoreReport(version, {}, {}, "", {}, {}, {})
+    rows = {name: database.execute(f"SELECT count(*) FROM {name} NOT INDEXED").fetchone()[0] for name in there}
     bad = unsound_rows(database) if version >= FIRST_WITH_CHECKSUMS and not damage else {}
     identity: Any = {}
     settings: Any = {}
@@ -86,6 +89,9 @@ def looked_at(database: sqlite3.Connection, damage: str) -> StoreReport:
             identity, settings = read_json(texts[2]), read_json(texts[3])
         except (ValueError, RecursionError) as error:
             damage = damage or f"what the run was made from cannot be read: {error}"
+        if not is_identity(identity) or not isinstance(settings, dict):
+            damage = damage or "what the run was made from is not what a run is made from"
+            identity, settings = {}, {}
     accepted = tuple(row[4] for row in sound(database, HISTORY.name) if row[4])
     artefacts = {row[0]: row[1] for row in sound(database, "artefact")}
     counts = {name: len(numbers) for name, numbers in bad.items()}

@@ -75,6 +75,11 @@ def refuse_unacceptable(accept: Collection[str]) -> None:
             raise UsageError(f"--accept-changed '{field}' cannot be: {why}; it may be {', '.join(SOFT)}")
 
 
+def is_identity(found: object) -> bool:
+    """Whether it is texts by field."""
+    return isinstance(found, dict) and all(isinstance(each, str) for each in (*found, *found.values()))
+
+
 def differing(stored: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
     """The fields that differ, those with a name of their own first."""
     fields = [*NAMES, *sorted((stored.keys() | wanted.keys()) - NAMES.keys())]

@@ -6,11 +6,11 @@ from contextlib import closing
 from pathlib import Path
 
 from onnxsens.errors import InputError, RunMismatchError
-from onnxsens.files import refuse_special
+from onnxsens.files import refuse_special, rename_durably
 from onnxsens.scan.migrating import ADDED, OLDEST, migrate
 from onnxsens.scan.salvaging import drop, salvage
 from onnxsens.scan.soundness import UNREADABLE, damage_of, is_of_surroundings, one_line, unsound_rows, version_of
-from onnxsens.scan.tables import RUN, SCHEMA_VERSION, TABLES, as_text, create, tables_in
+from onnxsens.scan.tables import LOGS, RUN, SCHEMA_VERSION, TABLES, as_text, create, tables_in
 from onnxsens.scan.volumes import is_remote
 
 MAGIC = b"SQLite format 3\0"
@@ -30,6 +30,7 @@ def open_database(path: Path, say: Callable[[str], None]) -> sqlite3.Connection:
         sqlite3.Error: it cannot be read or written.
     """
     refuse_special(path)
+    keep_orphans(path, say)
     if path.exists():
         if path.stat().st_size:
             damage = judged(path)
@@ -62,10 +63,25 @@ def open_database(path: Path, say: Callable[[str], None]) -> sqlite3.Connection:
     return database
 
 
+def keep_orphans(path: Path, say: Callable[[str], None]) -> None:
+    """Logs without the file that they are of: SQLite would throw them away, and all that was measured with them."""
+    if path.exists() and path.stat().st_size:
+        return
+    for ending in LOGS:
+        log = path.with_name(f"{path.name}{ending}")
+        if log.exists() and log.stat().st_size:
+            number = 1
+            while (aside := path.with_name(f"{path.name}.damaged-{number}{ending}")).exists():
+                number += 1
+            rename_durably(log, aside)
+            say(f"'{log.name}' is of a store that is gone or empty; it is kept as '{aside.name}'")
+
+
 def connect(path: Path, ending: str = "") -> sqlite3.Connection:
     """A connection that begins no transaction by itself."""
     database = sqlite3.connect(f"{path.resolve().as_uri()}{ending}", uri=True, isolation_level=None)
     database.text_factory = as_text
+    database.execute("PRAGMA trusted_schema = OFF")
     return database
 
 

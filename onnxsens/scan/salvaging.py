@@ -91,6 +91,9 @@ def rows_of(database: sqlite3.Connection, name: str) -> dict[int, tuple[object, 
     """Sound rows of one table by row id, from either end, and on from behind what cannot be read."""
     table = TABLES[name]
     found: dict[int, tuple[object, ...]] = {}
+    with suppress(*UNREADABLE):
+        if database.execute("SELECT 1 FROM sqlite_master WHERE name = ? AND type <> 'table'", (name,)).fetchone():
+            return found
     for number, *row in chain(forward(database, name), backward(database, name)):
         if table.is_sound(row):
             found[number] = tuple(row)
@@ -104,6 +107,8 @@ def forward(database: sqlite3.Connection, name: str) -> Iterator[Sequence[int]]:
     while step < FURTHEST:
         try:
             for row in database.execute(query, (last + step,)):
+                if type(row[0]) is not int:
+                    return  # a column has the name that row ids go by
                 if row[0] < last + step:
                     break
                 yield row
@@ -121,7 +126,7 @@ def backward(database: sqlite3.Connection, name: str) -> Iterator[Sequence[int]]
     last = 1 << 63
     with suppress(*UNREADABLE):
         for row in database.execute(f"SELECT rowid, * FROM {name} NOT INDEXED ORDER BY rowid DESC"):
-            if row[0] >= last:
+            if type(row[0]) is not int or row[0] >= last:
                 return
             yield row
             last = row[0]

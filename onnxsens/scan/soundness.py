@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from onnxsens.scan.tables import RUN, TABLES, tables_in
 
 FIRST_WITH_CHECKSUMS = 5
+# What does something by itself, or looks like a table.
+STRANGE = "SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view') OR (type = 'index' AND sql NOT NULL)"
 # What a damaged file raises: a message of SQLite's may quote what is no text.
 UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 # What SQLite says of the machine, not of the file.
@@ -62,6 +64,9 @@ def damage_of(database: sqlite3.Connection) -> str:
                 return one_line(ValueError(finding))
         if not tables_in(database):
             return "there is nothing in it"
+        strange = database.execute(STRANGE).fetchone()
+        if strange is not None:
+            return one_line(ValueError(f"there is a {strange[0]} '{strange[1]}' in it, and ours have none"))
         if version_of(database) < FIRST_WITH_CHECKSUMS and RUN.name in tables_in(database):
             return ""
         kept = dict(database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))

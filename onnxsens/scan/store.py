@@ -5,6 +5,7 @@ SQLite, every commit on disk before it counts, every row with a checksum. Knows 
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from onnxsens.engine.questions import DENSE, Answer, Change, Effect, Measurement, Route, SplitName
-from onnxsens.errors import RunMismatchError, StorageError
-from onnxsens.scan.identity import advice, describe, differing, refuse_unacceptable, unrecorded
+from onnxsens.errors import InputError, RunMismatchError, StorageError
+from onnxsens.scan.identity import advice, describe, differing, is_identity, refuse_unacceptable, unrecorded
 from onnxsens.scan.ledger import Block
 from onnxsens.scan.lock import FolderLock
 from onnxsens.scan.opening import in_transaction, open_database
@@ -216,6 +217,8 @@ class Store:
             self._write_identity(made_by, identity, json.dumps(settings), "")
             return
         stored = read_json(rows[0][0])
+        if not is_identity(stored):
+            raise InputError(f"'{self.path}' does not say what its run was made from; choose another folder")
         silent = unrecorded(stored, identity)
         changed = differing(stored, identity)
         refused = [field for field in changed if field not in silent and field not in accept]
@@ -289,6 +292,7 @@ def packed(measured: Measurement) -> bytes | None:
 
 def measurement(row: Sequence[Any]) -> Measurement:
     """Columns of `MEASURED` and per-sample drops, as a record."""
-    samples, total, squares, dense, pruned, extendable, binary, drops = row
+    samples, *sums, extendable, binary, drops = row
+    total, squares, dense, pruned = (math.nan if each is None else each for each in sums)  # SQLite has no NaN
     values = None if drops is None else np.frombuffer(drops, dtype="<f8")
     return Measurement(samples, total, squares, dense, pruned, bool(extendable), bool(binary), values)

@@ -11,11 +11,13 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 FILE = "scan.db"
 LOGS = ("-wal", "-journal")  # what SQLite keeps beside a file, and is part of it
 SCHEMA_VERSION = 5
 CHECKSUM = "checksum"
+KINDS = {"INTEGER": int, "REAL": float, "TEXT": str, "BLOB": bytes}
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,26 @@ class Table:
         return (*values, self.checksum(values))
 
     def is_sound(self, row: Sequence[object]) -> bool:
-        """Whether a row that was read, its checksum last, is what was written."""
-        return len(row) == len(self.types) + 1 and row[-1] == self.checksum(row[:-1])
+        """Whether a row that was read, its checksum last, is what was written, and what may be written here."""
+        return len(row) == len(self.types) + 1 and row[-1] == self.checksum(row[:-1]) and self.may_be(row[:-1])
+
+    @cached_property
+    def needed(self) -> tuple[bool, ...]:
+        """Of each column, whether it holds something in every row."""
+        return tuple("NOT NULL" in column for column in self.columns.split(","))
+
+    def may_be(self, row: Sequence[object]) -> bool:
+        """Whether values are of their columns' types, and can be what they stand for."""
+        for value, kind, needed in zip(row, self.types, self.needed, strict=True):
+            if value is None:
+                if needed:
+                    return False
+            elif type(value) is not KINDS[kind]:
+                return False
+        named: dict[str, Any] = dict(zip(self.names, row, strict=True))
+        if named.get("size", 1) <= 0 or named.get("zeros", 0) < 0 or named.get("start", 0) < 0:
+            return False
+        return "failure" not in named or named["failure"] is not None or named["samples"] > 0
 
     def checksum(self, values: Iterable[object]) -> int:
         """Of a row; 64 bits, signed, as SQLite has integers."""

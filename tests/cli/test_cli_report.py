@@ -59,6 +59,15 @@ def test_what_is_there_is_kept_without_force_and_the_run_even_with(run: Path, tm
     assert done.returncode == 3 and "choose another name" in done.stderr and (run / "plan.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["pruned.onnx", "plan.json", ".lock", "scan.db-wal"])
+def test_no_part_of_a_run_is_replaced_by_a_page(run: Path, name: str) -> None:
+    before = (run / name).read_bytes() if (run / name).exists() else None
+    done = onnxsens("report", run, "-o", run / name, "--force")
+    assert done.returncode == 3
+    assert "is part of the run" in done.stderr
+    assert ((run / name).read_bytes() if (run / name).exists() else None) == before
+
+
 def test_a_folder_without_a_run_is_refused_on_one_line(tmp_path: Path) -> None:
     done = onnxsens("report", tmp_path, "-o", tmp_path / "x.html")
     assert done.returncode == 3 and done.stderr.count("\n") == 1 and "holds no run" in done.stderr

@@ -183,7 +183,7 @@ def chains(
 ) -> Tally:
     """Do something `cases` times, in as many runs as that takes, `lanes` at a time."""
     tally, undisturbed = Tally(), Undisturbed(folder / "undisturbed")
-    usual = {task: undisturbed.first(task)[1] for task in tasks}
+    usual = {task: undisturbed.first(task)[1] for task in dict.fromkeys(tasks)}
     numbers = iter(range(sys.maxsize))
 
     def lane(_: int) -> None:

@@ -15,7 +15,7 @@ LONGEST = 240.0  # seconds of any command
 PATIENCE = "15"  # seconds, for what never comes to an end
 MEMORY = "2GB"
 ERROR = "error: "
-FOREIGN = ("Traceback (most recent call last)", "Segmentation fault", "terminate called", "Fatal Python error")
+FOREIGN = ("Traceback (most recent call last)", "Fatal Python error")  # what a dying worker says itself may be there
 
 
 @dataclass
@@ -81,11 +81,11 @@ def one(name: str, content: bytes, command: str, data: Path, place: Path) -> tup
 
 def arguments(command: str) -> list[str]:
     """Of a command on the model of its folder."""
+    guard = ["--patience", PATIENCE, "--worker-memory", MEMORY]
     if command == "inspect":
-        return ["inspect", "m.onnx"]
-    guard = ["--patience", PATIENCE, "--worker-memory", MEMORY, "--threads", "1"]
+        return ["inspect", "m.onnx", *guard]
     goal = ["--sparsity", "0.5"] if command == "auto" else ["--levels", "0.5"]
-    return [command, "m.onnx", "-d", "random:4", "-o", "run", *goal, *guard]
+    return [command, "m.onnx", "-d", "random:4", "-o", "run", *goal, *guard, "--threads", "1"]
 
 
 def complaints(ended: Ended) -> list[str]:

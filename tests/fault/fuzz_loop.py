@@ -306,12 +306,13 @@ class Fuzzer:
         """All of them."""
         tally = Tally()
         waiting = deque(cases)
+        lot = max(1, min(LOT, len(cases) // len(self._hosts) // 2))
         began = time.monotonic()
         try:
             while waiting or any(host.left for host in self._hosts):
                 for host in self._hosts:
                     if not host.left and waiting:
-                        self._give(host, [waiting.popleft() for _ in range(min(LOT, len(waiting)))], tally)
+                        self._give(host, [waiting.popleft() for _ in range(min(lot, len(waiting)))], tally)
                 handles = [each for host in self._hosts if host.process for each in host.process.handles]
                 wait(handles, 0.5)
                 for host in self._hosts:

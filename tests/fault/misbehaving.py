@@ -55,7 +55,6 @@ class Misdeed:
         options: of the scan.
         spares: whether other metrics of the same variant are measured.
         died: whether processes died of it, and how many.
-        leaves: whether a process of its own outlives the scan.
     """
 
     name: str
@@ -64,7 +63,6 @@ class Misdeed:
     options: tuple[str, ...] = ()
     spares: bool = False
     died: int = 0
-    leaves: bool = False
 
     def allowed(self, *options: str) -> "Misdeed":
         """The same with other options of the scan."""
@@ -159,7 +157,7 @@ def scan_with(misdeed: Misdeed, place: Path, watch: Callable[[Running], None] = 
 
 def judged(misdeed: Misdeed, found: Scanned) -> list[str]:
     """What is not as it should be."""
-    wrong = [f"orphans: {found.left}"] if bool(found.left) != misdeed.leaves else []
+    wrong = [f"orphans: {found.left}"] if found.left else []
     expected = 7 if misdeed.reason else 0
     if found.ended.code != expected or found.document is None:
         return [*wrong, f"exit code {found.ended.code} in place of {expected}: {found.ended.err[-800:]}"]

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.fault.chains import Chain, Tally, chains
+from tests.fault.chains import TASKS, Chain, Tally, chains
 from tests.fault.running import OUTCOME, Running, kill, rows_in, work_folder
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -89,8 +89,10 @@ def send(running: Running, number: signal.Signals, *, group: bool) -> bool:
 
 
 def signals(folder: Path, seed: int, cases: int, lanes: int = 2) -> Tally:
-    """Send signals `cases` times."""
-    return chains(Signalled, folder, seed, cases, lanes)
+    """Send signals `cases` times; to every other run one that has no process besides, which begins soonest."""
+    soonest = next(task for task in TASKS if "--in-process" in task.options)
+    tasks = [each for task in TASKS if task is not soonest for each in (task, soonest)]
+    return chains(Signalled, folder, seed, cases, lanes, tasks)
 
 
 def main(arguments: list[str]) -> int:

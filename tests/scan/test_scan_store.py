@@ -198,6 +198,59 @@ class TestDamagedFiles:
         assert len(notes) == 1
         assert notes[0].isprintable()
 
+    @pytest.mark.parametrize("left", [b"", None])
+    def test_whose_log_alone_is_left_keep_it(self, tmp_path: Path, left: bytes | None) -> None:
+        (tmp_path / "scan.db-wal").write_bytes(b"all that was measured")
+        if left is not None:
+            (tmp_path / "scan.db").write_bytes(left)
+        notes: list[str] = []
+        open_store(tmp_path, notes).close()
+        assert (tmp_path / "scan.db.damaged-1-wal").read_bytes() == b"all that was measured"
+        assert "it is kept as 'scan.db.damaged-1-wal'" in notes[0]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "CREATE TRIGGER t AFTER INSERT ON point BEGIN DELETE FROM point; END",
+            "CREATE VIEW v AS SELECT * FROM point",
+            "CREATE INDEX i ON point (weight)",
+        ],
+    )
+    def test_with_what_acts_by_itself_are_damaged(self, filled: Path, change: str) -> None:
+        database = sqlite3.connect(filled / "scan.db")
+        database.execute(change)
+        database.commit()
+        database.close()
+        assert "ours have none" in examine(filled / "scan.db").damage
+        notes: list[str] = []
+        with open_store(filled, notes) as store:
+            assert len(store.points("magnitude")) == 2, "rows are as sound as they were"
+        assert "scan.db.damaged-1" in notes[0]
+
+    @pytest.mark.parametrize(
+        "other", ["CREATE VIEW lanes AS SELECT 1 AS batches, 2 AS checksum", "CREATE TABLE lanes (rowid TEXT)"]
+    )
+    def test_with_something_else_for_a_table_are_salvaged(self, filled: Path, other: str) -> None:
+        database = sqlite3.connect(filled / "scan.db")
+        database.execute("DROP TABLE lanes")
+        database.execute(other)
+        if "TABLE" in other:
+            database.execute("INSERT INTO lanes VALUES ('x')")
+        database.commit()
+        database.close()
+        with open_store(filled, []) as store:
+            assert len(store.points("magnitude")) == 2
+
+    def test_with_values_of_other_types_than_their_columns_drop_these(self, filled: Path) -> None:
+        database = sqlite3.connect(filled / "scan.db")
+        table = TABLES["artefact"]
+        database.execute(table.insertion, table.sealed((b"blob", "cc")))
+        database.commit()
+        database.close()
+        with open_store(filled, notes := []) as store:
+            assert store.artefacts() == {"plan.json": "cc"}
+        assert "1 rows are not what was written" in notes[0]
+
     def test_that_are_empty_are_told_of(self, tmp_path: Path) -> None:
         (tmp_path / "scan.db").write_bytes(b"")
         notes: list[str] = []

@@ -48,7 +48,7 @@ class CsvTable:
         """One table."""
         layers, left_out = select(self, export, no_reason)
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+        writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writeheader()
         origin = {
             "mode": export.mode,
