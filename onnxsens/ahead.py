@@ -6,12 +6,18 @@ Imports nothing else itself, since the command line begins with it.
 from pathlib import Path
 from typing import Any
 
+from onnxsens.errors import SetupError
 from onnxsens.spawning import spare
 
 
 def start_ahead() -> None:
     """Start a process for whoever needs the first one."""
-    spare.start(serve_soon)
+    try:
+        spare.start(serve_soon)
+    except OSError as error:
+        raise SetupError(
+            f"no process can be started: {error.strerror or error}; free some, or raise the limit"
+        ) from error
 
 
 def serve_soon(connection: Any, folder: Path, parent: int) -> None:

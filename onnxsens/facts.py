@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onnxsens.engine import Recipe
+from onnxsens.errors import RunMismatchError
 from onnxsens.metrics import Declared, Reading
 
 
@@ -42,3 +43,23 @@ class Facts:
     cache_bytes: int
     onnxruntime: str
     libraries: str
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What was opened, and the SHA-256 of it as it was found."""
+        own = {f"metric '{name}'": metric.source_digest for name, metric in self.metrics.items()}
+        return {"the model": self.model_sha256, "the samples": self.data_sha256, **own}
+
+
+def refuse_changed(first: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """What is measured together has to be of the same model, samples and metrics.
+
+    Raises:
+        RunMismatchError: something was found otherwise.
+    """
+    changed = next((what for what, digest in first.items() if now.get(what, digest) != digest), None)
+    if changed is not None:
+        raise RunMismatchError(
+            f"{changed} changed while the run was under way, or is another at every reading; undo the change and run "
+            "the same command again"
+        )

@@ -164,6 +164,7 @@ class Away:
             cache_memory=found.cache_bytes,
         )
         self.crew.open_later(self._path, own, self._arguments)
+        self.crew.stand(same_as(found))
         return found
 
     def macs(self) -> dict[str, int]:
@@ -244,6 +245,11 @@ class Away:
         elif said.text not in self._told:
             self._told.add(said.text)
             self._observer.note(said.text)
+
+
+def same_as(facts: Facts) -> Call:
+    """What a process that opens the same later has to hold against what was found first."""
+    return Call("refuse_other", (facts.digests,), "compared what it opened")
 
 
 class Reporting(Nobody):

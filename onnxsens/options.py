@@ -9,6 +9,7 @@ import msgspec
 from onnxsens.errors import InputError, UsageError
 
 DEFAULT_BATCH = 32
+LEAST_MEMORY = 256 * 2**20  # bytes, with which a process can import what it needs
 DEFAULT_SCAN_SAMPLES = 2000
 
 
@@ -39,6 +40,10 @@ class Guard:
     def __post_init__(self) -> None:
         if not self.patience > 0:
             raise UsageError(f"--patience {self.patience:g} is no time; give a number of seconds above 0")
+        if self.worker_memory is not None and not LEAST_MEMORY <= self.worker_memory < 2**60:
+            raise UsageError(
+                f"--worker-memory {self.worker_memory} is no memory for a process; give {LEAST_MEMORY} bytes or more"
+            )
         for name in ("worker_memory", "max_model_bytes", "max_data_bytes"):
             if getattr(self, name) == 0:
                 raise UsageError(f"--{name.replace('_', '-')} 0 allows nothing; give a number of bytes above 0")

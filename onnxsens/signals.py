@@ -30,8 +30,13 @@ def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
 
 def guard_start() -> None:
     """Until work begins, end at once."""
-    for number in ENDING:
+    for number in heeded():
         signal.signal(number, end_at_once)
+
+
+def heeded() -> list[int]:
+    """Those that whoever started us does not want us to ignore, as `nohup` does with one."""
+    return [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
 
@@ -40,6 +41,8 @@ class Spawned:
         self._folder = TemporaryFolder()
         self._process = context.Process(target=main, args=(theirs, self._folder.path, os.getpid()), daemon=True)
         self._at_end = False
+        self._outbox: SimpleQueue[Any] = SimpleQueue()
+        self._sending: threading.Thread | None = None
         try:
             with out_of_reach():
                 self._process.start()
@@ -63,9 +66,17 @@ class Spawned:
         return [self._connection, self._process.sentinel]
 
     def send(self, message: object) -> None:
-        """Send; nothing happens where nobody reads any more, since `ended` tells that."""
-        with contextlib.suppress(OSError):
-            self._connection.send(message)
+        """Send, without waiting: who does not read is late some day. Where nobody reads any more, `ended` tells."""
+        if self._sending is None:
+            self._sending = threading.Thread(target=self._send_all, daemon=True)
+            self._sending.start()
+        self._outbox.put(message)
+
+    def _send_all(self) -> None:
+        """One after the other, until there is nobody to send to."""
+        with contextlib.suppress(OSError, ValueError):
+            while (message := self._outbox.get()) is not None:
+                self._connection.send(message)
 
     def messages(self) -> Iterator[Any]:
         """What has come so far, a torn last message left out."""
@@ -74,7 +85,7 @@ class Spawned:
                 if not self._connection.poll():
                     return
                 message = self._connection.recv()
-            except (EOFError, OSError):
+            except Exception:  # its end, or bytes that are none of ours: code of the user's may write anywhere
                 self._at_end = True
                 return
             yield message
@@ -100,6 +111,7 @@ class Spawned:
         self.kill()
         self._process.join(REAPING_SECONDS)
         code = self._process.exitcode
+        self._outbox.put(None)
         self._connection.close()
         self._folder.remove()
         if code is None:

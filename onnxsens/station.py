@@ -37,7 +37,7 @@ from onnxsens.engine.questions import Routes
 from onnxsens.engine.serving import Doing
 from onnxsens.engine.sharing import Sharing, choose_workers
 from onnxsens.engine.tensor_file import names_in, read_tensors
-from onnxsens.facts import Facts
+from onnxsens.facts import Facts, refuse_changed
 from onnxsens.files import sha256_of
 from onnxsens.firsts import FirstRun, comparable, first_run, telling_samples
 from onnxsens.metrics import Batch, Metric, Outlook, check, declared, look_at, make_metric
@@ -92,7 +92,6 @@ class Station:
         apart: Collection[str] = (),
         begin: Callable[[Doing], None] = lambda doing: None,
     ) -> None:
-        self.goal_metrics = goal_metrics
         self.routes: Routes = routes or RunRoutes()
         self._folder: Path | None = None
         self._begin = begin
@@ -270,6 +269,10 @@ class Station:
             libraries=digests,
         )
 
+    def refuse_other(self, first: Mapping[str, str]) -> None:
+        """Whoever opens the same files later has to find the same in them; see `Facts.digests`."""
+        refuse_changed(first, self.facts().digests)
+
     def settle(self, folder: Path, lanes: int) -> None:
         """There is a run folder now, and this many batches are run side by side in that run."""
         self._folder = folder
@@ -318,6 +321,7 @@ class Station:
             "inlined",
             "macs",
             "predictions",
+            "refuse_other",
             "settle",
             "sharing",
             "without_moments",

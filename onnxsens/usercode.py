@@ -5,6 +5,7 @@ in Python; never for one that a plan or a store names.
 """
 
 import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -65,12 +66,23 @@ def quiet(doing: str = "") -> Iterator[None]:
     """
     if doing and announcing.to:
         announcing.to(doing)
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+    before = None
+    with contextlib.suppress(OSError):  # a folder that is gone
+        before = Path.cwd()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if before is not None:
+            with contextlib.suppress(OSError):
+                os.chdir(before)  # paths that were given hold from there
 
 
 def cause_of(error: BaseException, path: Path) -> str:
     """`ValueError: too short at line 7`: type, text, and the last line of the user's file that it came through."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    text = " ".join(str(error).split())[:LONGEST_CAUSE]
+    try:
+        text = " ".join(str(error).split())[:LONGEST_CAUSE]
+    except Exception:
+        text = "and does not say why"
     return type(error).__name__ + (f": {text}" if text else "") + (f" at line {lines[-1]}" if lines else "")

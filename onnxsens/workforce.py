@@ -9,7 +9,7 @@ from onnxsens.engine.questions import Routes
 from onnxsens.engine.serving import Said
 from onnxsens.engine.sharing import shares
 from onnxsens.engine.workers import Workers
-from onnxsens.native import stationed
+from onnxsens.native import same_as, stationed
 from onnxsens.scan import Observer
 from onnxsens.workbench import Workbench
 
@@ -51,6 +51,7 @@ def hire(bench: Workbench, routes: Routes, work_seconds: float) -> Crew | None:
     )
     bench.closing.callback(crew.close)
     crew.per_sample = bench.seconds_per_sample
+    crew.stand(same_as(facts))
     crew.stand(Call("settle", (bench.folder.absolute(), bench.lanes), "opened the run folder"))
     return crew
 

@@ -1,6 +1,7 @@
 """What every command shares: where output goes, how errors and signals end it, the options for that."""
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from onnxsens.ahead import start_ahead
-from onnxsens.errors import OnnxsensError, TerminatedError, UsageError
-from onnxsens.signals import ENDING, TIME_LIMIT, watched
+from onnxsens.errors import OnnxsensError, SetupError, TerminatedError, UsageError
+from onnxsens.signals import TIME_LIMIT, heeded, watched
 from onnxsens.spawning import spare
 
 if TYPE_CHECKING:
@@ -147,12 +148,24 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
         shell = Shell(-1 if quiet else verbose, as_json, not no_color, debug)
         ahead = not arguments.get("in_process", True) and click.get_current_context().info_name in RUNS_MODELS
         code = guarded(shell, lambda: command(shell, **arguments), ahead=ahead)
-        for number in ENDING:
-            # Too late to change what was decided; but code of the user's may still keep us from leaving.
-            signal.signal(number, lambda number, frame: os._exit(code))
+        leave_on_signals(code)  # what was decided; but code of the user's may still keep us from leaving
         sys.exit(code)
 
     return wrapper
+
+
+def leave_on_signals(code: int | None) -> None:
+    """From now on a signal ends us at once.
+
+    Args:
+        code: that was decided; the signal's own where nothing was.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        os._exit(128 + number if code is None else code)
+
+    for number in heeded():
+        signal.signal(number, leave)
 
 
 def unwind_on_signals(shell: Shell) -> None:
@@ -164,7 +177,7 @@ def unwind_on_signals(shell: Shell) -> None:
         shell.ending = number
         raise TerminatedError(number)
 
-    for number in (*ENDING, *([TIME_LIMIT] if TIME_LIMIT else [])):
+    for number in (*heeded(), *([TIME_LIMIT] if TIME_LIMIT else [])):
         signal.signal(number, end)
 
 
@@ -174,18 +187,20 @@ def guarded(shell: Shell, run: Callable[[], None], *, ahead: bool) -> int:
     Args:
         ahead: start a process already, since one will be needed.
     """
-    if ahead:
-        start_ahead()
     try:
+        if ahead:
+            start_ahead()
         import_module("onnxsens.api")  # native libraries that must not be torn while they load
         unwind_on_signals(shell)
         with watched(shell.last_words):
             run()
     except (Exception, KeyboardInterrupt) as error:  # the last line of defence: every end is told in one line
+        leave_on_signals(None)
         if shell.debug:
             traceback.print_exc()
         return ending(shell, error)
     finally:
+        leave_on_signals(None)
         spare.drop()
     return 0
 
@@ -201,6 +216,8 @@ def ending(shell: Shell, error: BaseException) -> int:
         return 141
     if isinstance(error, OnnxsensError):
         return shell.fail(error)
+    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EIO):
+        return shell.fail(SetupError(f"the result cannot be written: {error.strerror}; make room"))
     if isinstance(error, MemoryError):
         return shell.fail(ProcessMemoryError("out of memory; give fewer --scan-samples or a smaller --batch-size"))
     return shell.fail(OnnxsensError(f"{type(error).__name__}: {' '.join(str(error).split())}; {BUG}"))

@@ -70,10 +70,12 @@ class _UserCode:
 
     def _guarded(self, action: Callable[[], T]) -> T:
         try:
-            with quiet():
+            with quiet(f"ran '{self.spec}'"):
                 return action()
         # Foreign code may raise anything; sys.exit() in it must not end the run with its own exit code.
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise DataError(f"'{self.spec}' failed with {cause_of(error, self.path)}; mend it there") from error
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from onnxsens.engine.questions import Answer, Effect, Evaluator, Question
+from onnxsens.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,12 @@ def results(evaluator: Evaluator, job: Job) -> Iterator[Done]:
     """Each result of a job, made when it is taken."""
     started = time.perf_counter()
     if job.canary is not None:
-        effect = evaluator.effect(job.key, job.canary)
-        yield Done(job, 0, None, effect, time.perf_counter() - started, last=True)
+        why = None
+        try:
+            effect = evaluator.effect(job.key, job.canary)
+        except ModelError as error:
+            effect, why = "not measured", str(error)
+        yield Done(job, 0, None, effect, time.perf_counter() - started, last=True, value=why)
         return
     count = len(job.questions)
     for index, (_, answer) in enumerate(zip(job.questions, evaluator.answers(job.questions), strict=True)):

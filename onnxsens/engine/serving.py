@@ -241,7 +241,7 @@ def work_on(served: Served, job: Job, tell: Callable[[object], None]) -> None:
         tell(Result(None, None, time.perf_counter() - started, last=True, value=value))
         return
     for done in results(served.evaluator, job):
-        tell(Result(done.answer, done.effect, done.seconds, done.last))
+        tell(Result(done.answer, done.effect, done.seconds, done.last, done.value))
 
 
 def settle(folder: Path, parent: int) -> None:

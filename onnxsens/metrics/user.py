@@ -64,7 +64,9 @@ class UserFunction:
                     None if labels is None else read_only(labels),
                 )
             found = np.asarray(returned)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             refuse(self.spec, self.path, error)
         if found.dtype.kind not in "biuf":
             what = f"an array of {found.dtype}" if isinstance(returned, np.ndarray) else type(returned).__name__
@@ -175,7 +177,9 @@ def read_user_metric(spec: str) -> UserMetric:
         raise MetricError(f"metric '{spec}' cannot be read: {error.strerror}; check the path '{path}'") from error
     try:
         module = run_file(Path(path))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         refuse(spec, path, error)
     call = getattr(module, function, None)
     if not callable(call):

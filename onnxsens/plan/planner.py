@@ -196,8 +196,12 @@ class Planner:
             self._scanner.observer.note("the dense model keeps the budget already; the plan changes nothing")
         candidates = self._ensemble.at(share)
         if not candidates:
-            frozen = [name for name, effect in self._task.effects.items() if effect != "effective"]
-            reason = f" (without effect on the outputs, and left dense: {', '.join(frozen[:3])})" if frozen else ""
+            effects = self._task.effects.items()
+            frozen = [name for name, effect in effects if effect not in ("effective", "not measured")]
+            unknown = [name for name, effect in effects if effect == "not measured"]
+            reasons = [f"without effect on the outputs, and left dense: {', '.join(frozen[:3])}"] if frozen else []
+            reasons += [f"not measured, and left dense: {', '.join(unknown[:3])}"] if unknown else []
+            reason = f" ({'; '.join(reasons)})" if reasons else ""
             what = f"a {self._task.goal.kind} budget that saves {share:.1%} of the dense model's"
             if self._task.goal.kind == "sparsity":
                 what = f"a sparsity of {share:g} over all prunable weights"

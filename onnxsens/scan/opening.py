@@ -113,7 +113,9 @@ def set_journal(database: sqlite3.Connection, wanted: str, path: Path, say: Call
 
 def judged(path: Path) -> str:
     """What is wrong with a store as a whole; looked at without writing where SQLite can do that."""
-    for ending in ("?mode=ro", "?mode=rw"):
+    journal = path.with_name(f"{path.name}-journal")
+    unfinished = journal.exists() and journal.stat().st_size  # what it undoes has to be undone before one looks
+    for ending in ("?mode=rw",) if unfinished else ("?mode=ro", "?mode=rw"):
         try:
             with closing(connect(path, ending)) as database:
                 return judge(database, path)
@@ -141,7 +143,7 @@ def judge(database: sqlite3.Connection, path: Path) -> str:
     tables = tables_in(database)
     if not tables:  # SQLite takes a file that is shorter than its header for an empty one
         with path.open("rb") as file:
-            return "" if file.read(len(MAGIC)) == MAGIC else "it is cut short"
+            return "" if file.read(len(MAGIC)) in (MAGIC, b"") else "it is cut short"
     if len(tables & TABLES.keys()) < FEWEST:
         raise InputError(f"'{path}' is no run store of ours; choose another folder")
     made = dict(database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))

@@ -194,3 +194,78 @@ def test_functions_that_onnx_refuses_to_inline_are_told_of_alike_in_both_ways(tm
     assert [done.returncode for done in found] == [0, 0], found[0].stderr
     assert "functions stay as they are" in found[0].stdout
     assert found[0].stdout == found[1].stdout
+
+
+def dividing(path: Path) -> Path:
+    """A model that divides a whole number by the sum of what its first weight gives, which is 0 where that is."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "first"], ["h"]),
+        helper.make_node("Abs", ["h"], ["a"]),
+        helper.make_node("ReduceMax", ["a"], ["m"], keepdims=0),
+        helper.make_node("Ceil", ["m"], ["c"]),
+        helper.make_node("Cast", ["c"], ["n"], to=TensorProto.INT64),
+        helper.make_node("Div", ["hundred", "n"], ["q"]),
+        helper.make_node("Cast", ["q"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "zero"], ["z"]),
+        helper.make_node("MatMul", ["h", "head"], ["p"]),
+        helper.make_node("Add", ["p", "z"], ["y"]),
+    ]
+    rng = np.random.default_rng(0)
+    stored = {"first": normal(rng, 6, 8), "head": normal(rng, 8, 3), "hundred": np.int64(100), "zero": np.float32(0)}
+    return saved(model_of(nodes, {"x": ["N", 6]}, {"y": ["N", 3]}, stored), path)
+
+
+@pytest.mark.parametrize("how", [[], ["--in-process"]])
+def test_a_weight_whose_zeroing_does_not_run_is_a_failed_one_and_the_others_are_measured(
+    tmp_path: Path, how: list[str]
+) -> None:
+    samples_file(tmp_path / "d.npz", (6,), None)
+    command = ["scan", dividing(tmp_path / "m.onnx"), "-d", tmp_path / "d.npz", "--metric", "dense-mse"]
+    done = onnxsens(*command, "--levels", "0.5", "-o", tmp_path / "run", "--json", *how, cwd=tmp_path)
+    assert done.returncode == 7, done.stderr
+    found = json.loads(done.stdout)
+    assert found["effects"] == {"first": "not measured", "head": "effective"}
+    assert "Div" in found["failures"]["first"] or "zero" in found["failures"]["first"]
+    assert [point["weight"] for point in found["points"]] == ["head"]
+
+
+def test_samples_that_are_others_at_every_reading_are_refused_where_several_processes_read_them(tmp_path: Path) -> None:
+    saved(convolutional(), tmp_path / "m.onnx")
+    (tmp_path / "d.py").write_text(
+        "import numpy as np\ndef data():\n"
+        "    yield np.random.default_rng().normal(size=(40, 2, 8, 8)).astype('float32'), None\n"
+    )
+    command = ["scan", "m.onnx", "-d", "d.py:data", "--metric", "dense-mse", "--levels", "0.5", "-o", "run"]
+    done = onnxsens(*command, "-j", "2", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: the samples changed while the run was under way, or is another"
+    )
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is no such signal")
+def test_what_was_started_to_outlive_its_terminal_does(tmp_path: Path) -> None:
+    saved(convolutional(), tmp_path / "m.onnx")
+    samples_file(tmp_path / "d.npz", (2, 8, 8), 5)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    try:
+        process = started("scan", "m.onnx", "-d", "d.npz", "-o", "run", cwd=tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with process:
+        while process.poll() is None:
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.2)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+
+
+def test_code_of_the_users_that_goes_elsewhere_moves_nothing(tmp_path: Path) -> None:
+    saved(convolutional(), tmp_path / "m.onnx")
+    samples_file(tmp_path / "d.npz", (2, 8, 8), 5)
+    (tmp_path / "m.py").write_text("import os\nos.chdir('/')\n" + METRIC.format(above=-1, action="os.chdir('/')"))
+    for how in ([], ["--in-process"]):
+        command = ["scan", "m.onnx", "-d", "d.npz", "--metric", "m.py:score", "--levels", "0.5", "-o", f"run{len(how)}"]
+        done = onnxsens(*command, *how, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / f"run{len(how)}/scan.db").exists()
