@@ -126,7 +126,7 @@ def judged(run: Folder, name: str, look: Callable[[Folder], str], *, always: boo
     """What a look at a file says of it."""
     path = run.path / name
     if not always and not path.exists():
-        if name in run.artefacts:
+        if run.artefacts.get(name):
             return Finding(name, "bad", "it is not there, and this run wrote it; make it again")
         return Finding(name, "absent", "it is not there")
     try:

@@ -37,6 +37,7 @@ from onnxsens.runs import (
 )
 from onnxsens.scan import Observer, Scanner, Store, TopDown
 from onnxsens.scan.store import FILE as STORE_FILE
+from onnxsens.scan.store import UNFINISHED
 from onnxsens.techniques import Sparsity, make_sparsity
 from onnxsens.workbench import Workbench
 from onnxsens.workforce import hire
@@ -101,8 +102,9 @@ def make_plan(
         task = task_of(bench, scanner, goal, effects, allowed)
         planner = Planner(task, step, resolution)
         if pareto:
-            write_front(front_of(planner.front(), bench.search_metric), folder / PARETO_FILE)
-            store.put_artefact(PARETO_FILE, sha256_of(folder / PARETO_FILE))
+            front = front_of(planner.front(), bench.search_metric)
+            with store.writing(folder / PARETO_FILE):
+                write_front(front, folder / PARETO_FILE)
         chosen = planner.choose()
         made = describe(bench, store, task, chosen, folder)
         return finish(bench, store, made, folder, results, sources)
@@ -176,17 +178,20 @@ def finish(bench: Workbench, store: Store, made: Plan, folder: Path, results: Se
         The plan as it was written, with names of the source.
     """
     made = with_sources(made, sources.map)
-    write_plan(made, folder / PLAN_FILE)
-    store.put_artefact(PLAN_FILE, sha256_of(folder / PLAN_FILE))
+    with store.writing(folder / PLAN_FILE):
+        write_plan(made, folder / PLAN_FILE)
     changed = planned_weights(made, folder, bench.model, bench.inventory, by_name=False)
     if PRUNED_FILE in results:
-        write_model(bench.model, changed, folder / PRUNED_FILE)
-        store.put_artefact(PRUNED_FILE, sha256_of(folder / PRUNED_FILE))
+        with store.writing(folder / PRUNED_FILE):
+            write_model(bench.model, changed, folder / PRUNED_FILE)
     if sources.files:
-        write_map(sources.map, folder / MAP_FILE)
+        with store.writing(folder / MAP_FILE):
+            write_map(sources.map, folder / MAP_FILE)
         carried = carry_back(made, bench.model, bench.inventory, changed, sources.map, guesses=False)
-        written = leave_masks(folder / PLAN_FILE, folder, sources.map, carried)
-        for path in (folder / MAP_FILE, *written):
+        for name in SOURCE_FILES:
+            if name != MAP_FILE:
+                store.put_artefact(name, UNFINISHED)
+        for path in leave_masks(folder / PLAN_FILE, folder, sources.map, carried):
             store.put_artefact(path.name, sha256_of(path))
         for note in lost(carried.left_out, carried.not_updated):
             bench.observer.note(note)
@@ -224,9 +229,9 @@ def describe(bench: Workbench, store: Store, task: Task, chosen: Chosen, folder:
             task, chosen, list(methods_for(bench.way.update, statistics=bool(bench.shifts.statistics)))
         )
         new = CarriedTensors(bench.inventory, bench.base(best.carried.name))
-        write_tensors(folder / CHANGES_FILE, new)
+        with store.writing(folder / CHANGES_FILE):
+            write_tensors(folder / CHANGES_FILE, new)
         changes = Changes(file=CHANGES_FILE, sha256=sha256_of(folder / CHANGES_FILE))
-        store.put_artefact(CHANGES_FILE, changes.sha256)
     return write_up(
         task,
         chosen,

@@ -22,6 +22,7 @@ from onnxsens.scan import Curve, Joint, Point, Scanner, Store
 from onnxsens.scan.prediction import PredictedCurve
 from onnxsens.scan.searches import PROBE_LEVEL, Acceptance, Pick, Search
 from onnxsens.scan.settings import read_settings
+from onnxsens.scan.store import UNFINISHED
 from onnxsens.usercode import is_code
 from onnxsens.workbench import Workbench
 
@@ -39,7 +40,8 @@ def refuse_foreign(folder: Path, names: Sequence[str], written: Mapping[str, str
     """
     for name in names:
         path = folder / name
-        if path.exists() and not (path.is_file() and written.get(name) == sha256_of(path)):
+        own = path.is_file() and not path.is_symlink() and written.get(name) in (UNFINISHED, sha256_of(path))
+        if path.exists() and not own:
             if name in written and not force:
                 raise StorageError(f"'{path}' was changed since this run wrote it; move it away, or give --force")
             claim(path, force=force)

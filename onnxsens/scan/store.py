@@ -16,6 +16,7 @@ import numpy as np
 
 from onnxsens.engine.questions import DENSE, Answer, Change, Effect, Measurement, Route, SplitName
 from onnxsens.errors import InputError, RunMismatchError, StorageError
+from onnxsens.files import sha256_of
 from onnxsens.scan.identity import advice, describe, differing, is_identity, refuse_unacceptable, unrecorded
 from onnxsens.scan.ledger import Block
 from onnxsens.scan.lock import FolderLock
@@ -27,6 +28,7 @@ from onnxsens.strict_json import read_json
 
 __all__ = ["FILE", "Store"]
 
+UNFINISHED = ""  # in the place of a SHA-256: the file may be there or not, whole or old
 MEASURED = "samples, total, squares, dense, pruned, extendable, binary"
 
 
@@ -194,6 +196,13 @@ class Store:
     def artefacts(self) -> dict[str, str]:
         """Files that this run has written: name to SHA-256."""
         return dict(self._rows("SELECT name, sha256 FROM artefact"))
+
+    @contextlib.contextmanager
+    def writing(self, path: Path) -> Iterator[None]:
+        """Around whatever writes a file of this run: ended in the middle, it is still ours to overwrite."""
+        self.put_artefact(path.name, UNFINISHED)
+        yield
+        self.put_artefact(path.name, sha256_of(path))
 
     def put_artefact(self, name: str, sha256: str) -> None:
         """Keep what was written."""

@@ -18,7 +18,7 @@ from networks import convolutional, model_of, normal, samples_file, saved
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxsens import Goal, Options, auto
-from onnxsens.errors import ModelError
+from onnxsens.errors import ModelError, StorageError
 from onnxsens.model import load_model
 from onnxsens.options import Guard
 from onnxsens.runs import open_run
@@ -269,3 +269,18 @@ def test_code_of_the_users_that_goes_elsewhere_moves_nothing(tmp_path: Path) -> 
         done = onnxsens(*command, *how, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / f"run{len(how)}/scan.db").exists()
+
+
+@pytest.mark.parametrize("name", ["plan.json", "changes.safetensors", "pruned.onnx"])
+def test_a_run_that_ended_while_it_wrote_a_file_still_owns_it(tmp_path: Path, models: Path, name: str) -> None:
+    options = Options(str(models / "japanese_vowels_test.npz"), provider="cpu", threads=1, scan_samples=64, jobs=1)
+    auto(models / "jv_gru1.onnx", options, tmp_path, Goal(sparsity=0.5))
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix in (".json", ".onnx")}
+    with Workbench(models / "jv_gru1.onnx", options, (), update="reconstruct") as bench:
+        open_run(bench, tmp_path).put_artefact(name, "")  # as it is from before the file is written until after
+    (tmp_path / name).write_bytes(b"of an earlier goal")
+    auto(models / "jv_gru1.onnx", options, tmp_path, Goal(sparsity=0.5))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix in (".json", ".onnx")} == whole
+    (tmp_path / name).write_bytes(b"of the user's")
+    with pytest.raises(StorageError, match="was changed since this run wrote it"):
+        auto(models / "jv_gru1.onnx", options, tmp_path, Goal(sparsity=0.5))
