@@ -291,7 +291,7 @@ class TestSpecs:
         assert str(caught.value) == (
             f"unknown pattern '{spec}'; there are: channel, row, unstructured, N:M such as 2:4, "
             "blockRxC such as block4x1"
-        )
+        ).replace("\n", "\\n")  # on one line
 
     def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(self) -> None:
         with pytest.raises(UsageError, match="unknown pattern 'chanel'; did you mean 'channel'"):
