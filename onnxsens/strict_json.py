@@ -25,8 +25,13 @@ class StrictJSONError(ValueError):
     """It is no JSON, or none that means one thing to everybody; `str()` is the reason, short and on one line."""
 
 
-def read_json(content: bytes | str, *, most_bytes: int = MOST_BYTES, most_depth: int = MOST_DEPTH) -> Any:
+def read_json(
+    content: bytes | str, *, most_bytes: int = MOST_BYTES, most_depth: int = MOST_DEPTH, halves: bool = False
+) -> Any:
     """The value of a document.
+
+    Args:
+        halves: allow halves of surrogate pairs, which paths that are not UTF-8 have.
 
     Raises:
         StrictJSONError: too large, nested too deep, not UTF-8, no JSON, a name twice in one object, NaN, a number that
@@ -53,7 +58,7 @@ def read_json(content: bytes | str, *, most_bytes: int = MOST_BYTES, most_depth:
     except ValueError as error:
         raise StrictJSONError(" ".join(str(error).split())) from error
     refuse_deep(value, most_depth)
-    if HALF.search(text) or HALVES.search(text):
+    if not halves and (HALF.search(text) or HALVES.search(text)):
         refuse_halves(value)
     return value
 

@@ -86,7 +86,7 @@ def looked_at(database: sqlite3.Connection, damage: str) -> StoreReport:
     settings: Any = {}
     for texts in sound(database, RUN.name)[:1]:
         try:
-            identity, settings = read_json(texts[2]), read_json(texts[3])
+            identity, settings = read_json(texts[2], halves=True), read_json(texts[3], halves=True)
         except (ValueError, RecursionError) as error:
             damage = damage or f"what the run was made from cannot be read: {error}"
         if not is_identity(identity) or not isinstance(settings, dict):

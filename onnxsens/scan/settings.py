@@ -23,7 +23,7 @@ def read_settings(folder: Path) -> Mapping[str, Any]:
         raise InputError(f"'{folder}' holds no run: there is no {FILE}; make one with 'onnxsens scan'")
     try:
         with reading(path) as database:
-            settings: Any = read_json(settings_in(database))
+            settings: Any = read_json(settings_in(database), halves=True)
     except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"'{path}' is no run store of ours: {one_line(error)}; make a new run with 'onnxsens scan'"

@@ -225,7 +225,7 @@ class Store:
         if not rows:
             self._write_identity(made_by, identity, json.dumps(settings), "")
             return
-        stored = read_json(rows[0][0])
+        stored = read_json(rows[0][0], halves=True)
         if not is_identity(stored):
             raise InputError(f"'{self.path}' does not say what its run was made from; choose another folder")
         silent = unrecorded(stored, identity)
