@@ -149,9 +149,19 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
         ahead = not arguments.get("in_process", True) and click.get_current_context().info_name in RUNS_MODELS
         code = guarded(shell, lambda: command(shell, **arguments), ahead=ahead)
         leave_on_signals(code)  # what was decided; but code of the user's may still keep us from leaving
+        if shell.ending is not None:
+            leave_at_once(code)  # an interpreter that ends in order hears signals no more, and dies of a second one
         sys.exit(code)
 
     return wrapper
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """Everything has been put away and said."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+            stream.flush()
+    os._exit(code)
 
 
 def leave_on_signals(code: int | None) -> None:

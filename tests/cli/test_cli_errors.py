@@ -2,11 +2,14 @@
 
 import json
 import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import onnxsens
+from commands import ROOT, onnxsens
 from networks import convolutional, model_of, samples_file, saved
 from onnx import helper
 
@@ -198,3 +201,17 @@ def test_names_from_a_model_are_harmless_in_the_terminal(tmp_path: Path) -> None
     assert done.returncode == 0
     assert "\x1b[2J" not in done.stdout and "\u202e" not in done.stdout
     assert not any(line.startswith("error:") for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_were_closed_lead_nowhere_and_no_file_gets_what_was_said(
+    desk: Path, tmp_path: Path, closed: str
+) -> None:
+    command = shlex.join(
+        map(str, [sys.executable, "-m", "onnxsens", *AUTO[:-1], tmp_path / "run", "--sparsity", "0.3"])
+    )
+    done = subprocess.run(
+        ["sh", "-c", f"exec {command} {closed}"], cwd=desk, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert done.returncode == 0
+    assert onnxsens("check", tmp_path / "run", cwd=desk).returncode == 0
