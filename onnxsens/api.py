@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from onnxsens.artefacts import PLAN_FILE, PRUNED_FILE
 from onnxsens.counting import counting
 from onnxsens.engine import DENSE, Change, Question, SplitName
 from onnxsens.errors import DataError, ModelError, StorageError, UsageError
@@ -23,7 +24,7 @@ from onnxsens.plan import (
     read_plan,
 )
 from onnxsens.plan.verification import judge, refuse_noisy
-from onnxsens.planning import PLAN_FILE, PRUNED_FILE, make_plan
+from onnxsens.planning import make_plan
 from onnxsens.results import Applied, Inspection, ScanResult, Verification
 from onnxsens.runs import (
     chosen_weights,

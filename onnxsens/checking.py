@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from onnxsens.arrays import AnyArray
+from onnxsens.artefacts import CHANGES_FILE, OURS, PARETO_FILE, PLAN_FILE, PRUNED_FILE
 from onnxsens.errors import InputError, ModelError, OnnxsensError, PlanError
 from onnxsens.files import TEMPORARY, sha256_of
 from onnxsens.frameworks.exporting import MAP_FILE, refuse_other_map
@@ -22,7 +23,6 @@ from onnxsens.opened import limits_of
 from onnxsens.options import Guard
 from onnxsens.plan import Plan, planned_weights, read_plan
 from onnxsens.plan.front import read_front
-from onnxsens.planning import CHANGES_FILE, OURS, PARETO_FILE, PLAN_FILE, PRUNED_FILE
 from onnxsens.results import Finding, RunReport
 from onnxsens.scan.examining import StoreReport, examine
 from onnxsens.scan.store import FILE as STORE_FILE

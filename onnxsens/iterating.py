@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from onnxsens.arrays import AnyArray
+from onnxsens.artefacts import CHANGES_FILE, PLAN_FILE, PRUNED_FILE
 from onnxsens.engine.carrying import Carried
 from onnxsens.errors import StorageError, UsageError
 from onnxsens.files import prepare_directory, sha256_of
@@ -26,17 +27,7 @@ from onnxsens.plan.bounds import normal_quantile
 from onnxsens.plan.ensemble import Candidate
 from onnxsens.plan.evidence import alternative
 from onnxsens.plan.verification import judge
-from onnxsens.planning import (
-    CHANGES_FILE,
-    PLAN_FILE,
-    PRUNED_FILE,
-    describe,
-    finish,
-    make_plan,
-    refuse_checkpoint,
-    sources_of,
-    task_of,
-)
+from onnxsens.planning import describe, finish, make_plan, refuse_checkpoint, sources_of, task_of
 from onnxsens.runs import open_run, refuse_empty_holdout, refuse_foreign, repeat_dense
 from onnxsens.scan import Joint, Observer
 from onnxsens.scan.store import FILE as STORE_FILE

@@ -1,9 +1,11 @@
 """From an opened workbench to a plan and its files: what `plan` and `auto` share."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxsens.artefacts import CHANGES_FILE, PARETO_FILE, PLAN_FILE, PRUNED_FILE, REPORT_FILE
 from onnxsens.engine import Effect
 from onnxsens.engine.carrying import methods_for
 from onnxsens.engine.tensor_file import write_tensors
@@ -25,6 +27,7 @@ from onnxsens.plan.pickers.allowed import AnyLevel
 from onnxsens.plan.planfile import Changes
 from onnxsens.plan.planner import Chosen, typical_levels
 from onnxsens.plan.verification import refuse_noisy
+from onnxsens.reporting import claim_page, report
 from onnxsens.runs import (
     data_source,
     expected_seconds,
@@ -42,11 +45,6 @@ from onnxsens.techniques import Sparsity, make_sparsity
 from onnxsens.workbench import Workbench
 from onnxsens.workforce import hire
 
-PLAN_FILE = "plan.json"
-PRUNED_FILE = "pruned.onnx"
-CHANGES_FILE = "changes.safetensors"
-PARETO_FILE = "pareto.json"
-OURS = (STORE_FILE, PLAN_FILE, CHANGES_FILE, PRUNED_FILE, PARETO_FILE, *SOURCE_FILES)  # what a run may leave
 COSTLY = 5e10  # cubes of the columns of all weights, from which carrying a plan out takes minutes
 
 
@@ -75,6 +73,8 @@ def make_plan(
     TopDown(step, resolution)  # refuses what makes no sense, before anything is opened
     if Path(model_path).resolve() in [(folder / name).resolve() for name in results]:
         raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
+    if os.path.lexists(folder / REPORT_FILE):
+        claim_page(folder / REPORT_FILE, force=force)
     if not (folder / STORE_FILE).exists():
         refuse_foreign(folder, results, {}, force=force)
     if "+" in options.technique:
@@ -172,7 +172,7 @@ def task_of(bench: Workbench, scanner: Scanner, goal: Goal, effects: Mapping[str
 
 
 def finish(bench: Workbench, store: Store, made: Plan, folder: Path, results: Sequence[str], sources: Sources) -> Plan:
-    """Leave the plan, and the pruned model and masks where they are wanted.
+    """Leave the plan and its page, and the pruned model and masks where they are wanted.
 
     Returns:
         The plan as it was written, with names of the source.
@@ -195,6 +195,7 @@ def finish(bench: Workbench, store: Store, made: Plan, folder: Path, results: Se
             store.put_artefact(path.name, sha256_of(path))
         for note in lost(carried.left_out, carried.not_updated):
             bench.observer.note(note)
+    report(folder, force=True)
     return made
 
 

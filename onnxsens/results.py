@@ -8,6 +8,7 @@ from typing import Literal
 
 from onnxsens.engine import Effect
 from onnxsens.model import Inventory, Model, Skipped
+from onnxsens.plan.front import Front
 from onnxsens.plan.planfile import Plan
 from onnxsens.plan.verification import Verdict
 from onnxsens.scan import Curve, Pick, Point
@@ -179,13 +180,25 @@ class MeasuredCurve:
 
 
 @dataclass(frozen=True)
-class RunPage:
-    """All that the page of a run shows.
+class RunRecord:
+    """What is known of a run, from its files alone: for pages, tables, comparisons.
+
+    Weights are in graph order where there is a plan, else in the order in which they were looked at.
 
     Attributes:
         model: its file name, without a folder.
+        plan: None where nothing was chosen yet.
+        front: the best plan at each of many sparsities; None unless asked for.
+        curves: what was measured, for each weight, technique and metric; random pruning is a technique of its own.
+        predicted: by weight, sparsity and drop of `search_metric` on the predicted curve through the measured points.
+        unpredicted: weights without such a curve, and why.
+        effects: what zeroing a whole weight does to the outputs, by weight.
         failures: weights with a point that could not be measured, and the last reason.
-        places: folders of this machine, which texts on the page may name and the page does not show.
+        dense: what each metric is of the dense model, on the samples of the point that has most.
+        technique: of the plan's points; of a scan alone, the first that was measured.
+        search_metric: what searches look at; None where nothing says so.
+        command: words that make such a run, without folders.
+        places: folders of this machine, which texts here may name and nothing that is passed on does.
     """
 
     model: str
@@ -194,3 +207,22 @@ class RunPage:
     curves: Sequence[MeasuredCurve]
     failures: Mapping[str, str]
     places: Sequence[str]
+    front: Front | None = None
+    predicted: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    unpredicted: Mapping[str, str] = field(default_factory=dict)
+    effects: Mapping[str, Effect] = field(default_factory=dict)
+    dense: Mapping[str, float] = field(default_factory=dict)
+    technique: str | None = None
+    search_metric: str | None = None
+    command: Sequence[str] = ()
+
+    @property
+    def weights(self) -> list[str]:
+        """Names of all that can be pruned and are known here."""
+        planned = [weight.name for weight in self.plan.weights] if self.plan else []
+        return list(dict.fromkeys([*planned, *self.effects, *(curve.weight for curve in self.curves)]))
+
+    def curve(self, weight: str, metric: str | None = None) -> "MeasuredCurve | None":
+        """The curve of a weight by the run's technique, of the search metric unless another is named."""
+        wanted = (weight, self.technique, metric or self.search_metric)
+        return next((one for one in self.curves if (one.weight, one.technique, one.metric) == wanted), None)

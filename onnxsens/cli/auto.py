@@ -62,12 +62,12 @@ def command(
     Without a goal, the knee of the front between sparsity and loss is taken.
     """
     from onnxsens.api import auto
+    from onnxsens.artefacts import PRUNED_FILE
     from onnxsens.cli.building import build_options, goal_from
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
     from onnxsens.forecast import estimate
     from onnxsens.handover import map_model
-    from onnxsens.planning import PRUNED_FILE
     from onnxsens.report import documents, terminal
 
     if pareto and iterative is not None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from rich.console import Group
 from rich.text import Text
 
+from onnxsens.artefacts import PARETO_FILE, PLAN_FILE, REPORT_FILE
 from onnxsens.cli.shell import Shell
 from onnxsens.errors import IncompleteError, VerificationFailedError
 from onnxsens.frameworks.exporting import SOURCE_FILES, masks_are_of
 from onnxsens.plan.front import read_front
 from onnxsens.plan.planfile import Plan
-from onnxsens.planning import PARETO_FILE, PLAN_FILE
 from onnxsens.report import documents, terminal
 
 
@@ -37,7 +37,7 @@ def finish_plan(shell: Shell, made: Plan, folder: Path, besides: Sequence[str], 
         command = f"onnxsens export {folder / PLAN_FILE} --model {made.model.file} --to masks --force"
         shell.note(f"{', '.join(sources)} in {folder} are of another plan; write them again with '{command}'")
         sources = []
-    written = [folder / name for name in (PLAN_FILE, *changes, *front, *besides, *sources)]
+    written = [folder / name for name in (PLAN_FILE, *changes, *front, *besides, *sources, REPORT_FILE)]
     shell.wrote(written)
     if made.quality.verified is False:
         raise VerificationFailedError(

@@ -57,10 +57,10 @@ def command(
     that had it.
     """
     from onnxsens.api import plan
+    from onnxsens.artefacts import PRUNED_FILE
     from onnxsens.cli.building import goal_from, guard_from
     from onnxsens.cli.ending import finish_plan
     from onnxsens.cli.progress import Progress
-    from onnxsens.planning import PRUNED_FILE
     from onnxsens.runs import resumed_options
 
     goal, guard = goal_from(rest), guard_from(rest)

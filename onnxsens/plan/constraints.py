@@ -90,6 +90,15 @@ class Constraints:
                 f"--skip '<{self.smaller_than}' is no number of elements; write for example --skip '<1000'"
             )
 
+    def words(self) -> list[str]:
+        """As options of the command line."""
+        ordered = (("--min", self.minimum), ("--max", self.maximum), ("--pin", self.pin))
+        pairs = [(option, f"{pattern}={level!r}") for option, limits in ordered for pattern, level in limits]
+        pairs += [("--freeze", pattern) for pattern in self.freeze]
+        skip = [*self.skip, *self.skip_operators, *([f"<{self.smaller_than}"] if self.smaller_than else [])]
+        pairs += [("--skip", ",".join(skip))] if skip else []
+        return [word for pair in pairs for word in pair]
+
 
 def ranges(weights: Sequence[Weight], spec: Constraints) -> dict[str, Range]:
     """What levels each weight may have, by name.

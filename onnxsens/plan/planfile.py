@@ -49,6 +49,7 @@ class Objective(Record, frozen=True, kw_only=True):
     """What was asked for. `confidence` null: point estimates were taken for it.
 
     `size`: bytes of the planned weights, compressed. `macs`: those that are left, a share up to 1, else a number.
+    `limits`: on single weights, as options of the command line, such as `--freeze` and then `conv1*`.
     """
 
     kind: Literal["max-drop", "sparsity", "size", "macs", "knee"]
@@ -59,6 +60,7 @@ class Objective(Record, frozen=True, kw_only=True):
     size: Count | None = None
     macs: float | None = None
     target: str | None = None
+    limits: list[str] = field(default_factory=list)
 
 
 class Totals(Record, frozen=True, kw_only=True):

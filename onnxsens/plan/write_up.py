@@ -104,6 +104,7 @@ def write_up(
             size=task.goal.size,
             macs=task.goal.macs,
             target=task.goal.target,
+            limits=task.goal.constraints.words(),
         ),
         totals=Totals(
             parameters=scanner.inventory.planned_parameters,

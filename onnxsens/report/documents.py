@@ -8,7 +8,7 @@ import msgspec
 
 from onnxsens.engine.questions import Measurement
 from onnxsens.plan.planfile import Plan
-from onnxsens.results import Inspection, RunPage, RunReport, ScanResult, Verification
+from onnxsens.results import Inspection, RunRecord, RunReport, ScanResult, Verification
 from onnxsens.scan import Point
 
 
@@ -117,7 +117,7 @@ def findings(result: RunReport) -> dict[str, Any]:
     return {"run": result.folder, "sound": result.sound, "checks": [asdict(finding) for finding in result.findings]}
 
 
-def page(result: RunPage) -> dict[str, Any]:
+def page(result: RunRecord) -> dict[str, Any]:
     """What is on the page of a run."""
     return {
         "model": result.model,

@@ -16,8 +16,9 @@ from typing import Any
 from onnxsens.plan.planfile import MetricQuality, Plan, PlannedWeight
 from onnxsens.report.terminal import achieved, remark
 from onnxsens.report.text import count, inert, message, percent, quality, size
-from onnxsens.results import CurvePoint, MeasuredCurve, RunPage
+from onnxsens.results import CurvePoint, MeasuredCurve, RunRecord
 
+MARK, HEAD = b'<meta name="generator" content="onnxsens', 1024  # in the first so many bytes of each page
 HERE = Path(__file__).parent
 MOST_DRAWN = 300  # weights; all of them are in the table
 # In a script block a browser looks for these, in any text; JSON can write them in another way.
@@ -49,7 +50,7 @@ class Line:
     limit: str
 
 
-def page(run: RunPage) -> str:
+def page(run: RunRecord) -> str:
     """The file's text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -156,7 +157,7 @@ def drop_alone(weight: PlannedWeight, curves: Mapping[str, Sequence[CurvePoint]]
     return f"about {quality(before.drop + share * (after.drop - before.drop))}"
 
 
-def curve_data(run: RunPage, shown: Shown) -> dict[str, Any]:
+def curve_data(run: RunRecord, shown: Shown) -> dict[str, Any]:
     """What the script draws: weights in the order of the plan, a line for each technique and metric."""
     planned = {weight.name: weight.sparsity for weight in run.plan.weights} if run.plan else {}
     by_weight: dict[str, list[MeasuredCurve]] = {name: [] for name in planned}

@@ -7,7 +7,7 @@ from onnxsens.plan.front import Front
 from onnxsens.plan.planfile import Difference, MetricQuality, Plan, PlannedWeight, size_of
 from onnxsens.report.tables import FOLDED, LEFT, RIGHT, lines, table
 from onnxsens.report.text import count, duration, inert, message, percent, quality, size
-from onnxsens.results import Applied, Diagnosis, Estimate, RunPage, RunReport, Verification
+from onnxsens.results import Applied, Diagnosis, Estimate, RunRecord, RunReport, Verification
 from onnxsens.targets import targets
 
 
@@ -202,7 +202,7 @@ def findings(result: RunReport) -> RenderableType:
     return table(f"run {inert(result.folder)} {verdict}", [("part", LEFT), ("state", LEFT), ("", FOLDED)], rows)
 
 
-def page(result: RunPage) -> RenderableType:
+def page(result: RunRecord) -> RenderableType:
     """What is on the page."""
     weights = len({curve.weight for curve in result.curves})
     what = "no plan" if result.plan is None else f"a plan for {len(result.plan.weights)} weights"

@@ -26,7 +26,7 @@ EVALUATION = re.compile(r"^  \S.*: \d+\.\d\d s$", re.MULTILINE)  # what -v print
 LONGEST = 300.0  # seconds, for any one command
 OUTCOME = ("plan.json", "changes.safetensors", "pruned.onnx")
 # What a run folder may hold at the end of a run, and how a name there may begin.
-ORDERLY = {".lock", "scan.db", "scan.db-wal", "scan.db-shm", "variants", *OUTCOME}
+ORDERLY = {".lock", "scan.db", "scan.db-wal", "scan.db-shm", "variants", "report.html", *OUTCOME}
 KEPT = "moments-"
 
 Rows = dict[tuple[object, ...], tuple[object, ...]]

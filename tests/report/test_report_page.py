@@ -27,7 +27,7 @@ from onnxsens.plan.planfile import (
     Totals,
 )
 from onnxsens.report.page import MOST_DRAWN, drop_alone, in_script, page
-from onnxsens.results import CurvePoint, MeasuredCurve, RunPage
+from onnxsens.results import CurvePoint, MeasuredCurve, RunRecord
 
 DIGEST = "0" * 64
 
@@ -59,8 +59,8 @@ def plan_of(*weights: PlannedWeight, text: str = "plain", verified: bool | None 
             kind="max-drop", max_drop={text: 0.02}, sparsity=None, confidence=0.95, search_metric=text, target=None
         ),
         totals=Totals(
-            parameters=size, zeros=zeros, sparsity=zeros / size, macs_dense=None, macs_nonzero=None, bytes_dense=400,
-            bytes_zlib_dense=300, bytes_zlib_pruned=200,
+            parameters=size, zeros=zeros, sparsity=zeros / max(size, 1), macs_dense=None, macs_nonzero=None,
+            bytes_dense=400, bytes_zlib_dense=300, bytes_zlib_pruned=200,
         ),
         quality=Quality(samples=5, looks=1, verified=verified, metrics={text: metric}, failures={text: text}),
         choice=Choice(
@@ -88,8 +88,8 @@ def curve(name: str = "w", metric: str = "plain", *, drops: tuple[float, ...] = 
     return MeasuredCurve(name, "magnitude", metric, points)
 
 
-def run_of(plan: Plan | None, *curves: MeasuredCurve, text: str = "plain", places: tuple[str, ...] = ()) -> RunPage:
-    return RunPage(text, "onnxsens 1", plan, curves, {text: text}, places)
+def run_of(plan: Plan | None, *curves: MeasuredCurve, text: str = "plain", places: tuple[str, ...] = ()) -> RunRecord:
+    return RunRecord(text, "onnxsens 1", plan, curves, {text: text}, places)
 
 
 def page_of(text: str, name: str) -> str:

@@ -1,0 +1,169 @@
+"""What is known of a run, gathered from its folder. Reads plan, front and store, changes nothing, opens no model."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from importlib.metadata import version
+from itertools import groupby
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from onnxsens.artefacts import PARETO_FILE, PLAN_FILE
+from onnxsens.engine.questions import DENSE, Measurement
+from onnxsens.errors import InputError
+from onnxsens.plan import Plan, read_plan
+from onnxsens.plan.front import read_front
+from onnxsens.results import CurvePoint, MeasuredCurve, RunRecord
+from onnxsens.retelling import command_of
+from onnxsens.scan.examining import examine, reading
+from onnxsens.scan.ledger import Block, Entry
+from onnxsens.scan.prediction import PredictedCurve
+from onnxsens.scan.store import FILE as STORE_FILE
+from onnxsens.scan.store import measurement
+from onnxsens.usercode import without_folder
+
+POINTS = """
+SELECT technique, weight, metric, zeros, size, start, samples, total, squares, dense, pruned, extendable, binary
+FROM point WHERE base = ? AND failure IS NULL ORDER BY technique, weight, metric, zeros, start
+"""
+FAILURES = "SELECT weight, failure FROM point WHERE base = ? AND failure IS NOT NULL ORDER BY weight, zeros"
+EFFECTS = "SELECT weight, effect FROM effect ORDER BY rowid"
+PREDICTIONS = "SELECT weight, zeros, size, relative_error FROM prediction WHERE technique = ? ORDER BY weight, zeros"
+UNPREDICTED = "SELECT weight, reason FROM unpredicted WHERE technique = ? ORDER BY weight"
+SHOWN_LEVELS = tuple(step / 40 for step in range(41))  # of a predicted curve
+
+
+def gather(folder: Path) -> RunRecord:
+    """What is known of a run.
+
+    Raises:
+        InputError: nothing is, or its store is damaged.
+    """
+    plan = read_plan(folder / PLAN_FILE) if (folder / PLAN_FILE).exists() else None
+    store = folder / STORE_FILE
+    if plan is None and not store.exists():
+        raise InputError(f"'{folder}' holds no run: there is no {STORE_FILE} and no {PLAN_FILE}; check the path")
+    curves: tuple[MeasuredCurve, ...] = ()
+    known: dict[str, Any] = {}
+    failures: dict[str, str] = {}
+    settings: Mapping[str, Any] = {}
+    if store.exists():
+        found = examine(store)
+        if found.damage or found.bad_rows:
+            raise InputError(f"'{store}' is damaged; see 'onnxsens check {folder}', and run the same command again")
+        settings = found.settings
+        with reading(store) as database:
+            measured = list(measurements_in(database.execute(POINTS, (DENSE,))))
+            curves = tuple(curves_of(measured))
+            failures = dict(database.execute(FAILURES, (DENSE,)))
+            technique = technique_of(plan, curves)
+            metric = metric_of(plan, settings, curves)
+            known = {
+                "effects": dict(database.execute(EFFECTS)),
+                "dense": dense_of(measured),
+                "technique": technique,
+                "search_metric": metric,
+                "unpredicted": dict(database.execute(UNPREDICTED, (technique,))),
+                "predicted": dict(
+                    predicted_in(
+                        database.execute(PREDICTIONS, (technique,)),
+                        [each for each in curves if (each.technique, each.metric) == (technique, metric)],
+                    )
+                ),
+            }
+    model = plan.model.file if plan else Path(str(settings.get("model", ""))).name
+    front = read_front(folder / PARETO_FILE) if (folder / PARETO_FILE).exists() else None
+    return RunRecord(
+        model,
+        f"onnxsens {version('onnxsens')}",
+        plan,
+        curves,
+        failures,
+        tuple(places_of(folder, settings)),
+        front=front,
+        command=command_of(settings, plan, model),
+        **known,
+    )
+
+
+def measurements_in(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, str, str, float, Measurement]]:
+    """Technique, weight, metric, sparsity, and what was measured there, each from all of its blocks."""
+    for (technique, weight, metric), points in groupby(rows, key=lambda row: row[:3]):
+        for (zeros, size), blocks in groupby(points, key=lambda row: row[3:5]):
+            entry = Entry.of((metric, block_of(row[5:])) for row in blocks)
+            known = entry.blocks.get(metric)
+            if known:
+                measured = reduce(Measurement.extended, [block.measured for block in known])
+                yield technique, weight, without_folder(metric), zeros / size, measured
+
+
+def curves_of(measured: Iterable[tuple[str, str, str, float, Measurement]]) -> Iterator[MeasuredCurve]:
+    """One for each technique, weight and metric."""
+    for (technique, weight, metric), points in groupby(measured, key=lambda row: row[:3]):
+        yield MeasuredCurve(weight, technique, metric, tuple(point_of(row[3], row[4]) for row in points))
+
+
+def dense_of(measured: Iterable[tuple[str, str, str, float, Measurement]]) -> dict[str, float]:
+    """What each metric is of the dense model, on as many samples as any point was measured on."""
+    best: dict[str, Measurement] = {}
+    for _, _, metric, _, found in measured:
+        if isfinite(found.dense) and (metric not in best or found.samples > best[metric].samples):
+            best[metric] = found
+    return {metric: found.dense for metric, found in best.items()}
+
+
+def technique_of(plan: Plan | None, curves: Sequence[MeasuredCurve]) -> str | None:
+    """By which the curves are that a plan was chosen by, or the first that were measured.
+
+    A store may hold several: of a plan with updates its name is longer, and random pruning is one too.
+    """
+    names = list(dict.fromkeys(curve.technique for curve in curves if not curve.technique.startswith("random")))
+    names = names or list(dict.fromkeys(curve.technique for curve in curves))
+    wanted = [name for name in names if plan and name.partition("+")[0] == plan.technique.partition("+")[0]]
+    return next(iter(wanted or names), None)
+
+
+def metric_of(plan: Plan | None, settings: Mapping[str, Any], curves: Sequence[MeasuredCurve]) -> str | None:
+    """What searches look at."""
+    if plan is not None:
+        return plan.objective.search_metric
+    named = settings.get("search_metric")
+    names = list(dict.fromkeys(curve.metric for curve in curves))
+    if isinstance(named, str) and without_folder(named) in names:
+        return without_folder(named)
+    return next((name for name in ("kl", "dense-mse") if name in names), next(iter(names), None))
+
+
+def predicted_in(
+    rows: Iterable[tuple[Any, ...]], curves: Sequence[MeasuredCurve]
+) -> Iterator[tuple[str, tuple[tuple[float, float], ...]]]:
+    """Predicted curves of weights, each through the points that were measured of it."""
+    measured = {curve.weight: [(point.sparsity, point.drop) for point in curve.points] for curve in curves}
+    for weight, found in groupby(rows, key=lambda row: row[0]):
+        shape = list(found)
+        curve = PredictedCurve(weight, shape[0][2], tuple(row[1] for row in shape), tuple(row[3] for row in shape))
+        scaled = curve.scaled(measured.get(weight, []))
+        if scaled is not None:
+            yield weight, tuple((level, scaled.drop_at(level)) for level in SHOWN_LEVELS)
+
+
+def block_of(row: tuple[Any, ...]) -> Block:
+    """Columns from `start` on."""
+    start, *measured = row
+    return Block(start, measurement([*measured, None]))
+
+
+def point_of(sparsity: float, measured: Measurement) -> CurvePoint:
+    """A point as it is drawn."""
+    drop, error = measured.drop, 2 * measured.standard_error
+    return CurvePoint(sparsity, drop, drop - error, drop + error, measured.samples)
+
+
+def places_of(folder: Path, settings: Mapping[str, Any]) -> Iterator[str]:
+    """Folders that messages in plan and store may name."""
+    files = [settings.get("model"), settings.get("data"), *(settings.get("metrics") or [])]
+    named = [Path(str(text)).parent for text in files if text]
+    for path in (folder, folder.resolve(), *named, Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
+        if path.is_absolute() and path != Path(path.anchor):
+            yield str(path)
