@@ -174,6 +174,12 @@ class TestSweetSpotterFromAStart:
             _, asked = drive(SweetSpotter(cap=2, start=0.75), curve, tolerance(0.0))
             assert asked == [self.ROUND[place] for place in places]
 
+    @pytest.mark.parametrize("cap", range(1, 9))
+    @given(st.floats(0, 1), st.floats(-0.1, 1))
+    def test_whatever_the_cap_only_what_was_accepted_is_picked(self, cap: int, start: float, edge: float) -> None:
+        pick, asked = drive(SweetSpotter(cap=cap, start=start), cliff(edge), tolerance(0.0))
+        assert pick.level == max((level for level in asked if level <= edge), default=0.0)
+
     def test_a_start_below_the_whole_axis_is_its_lower_end(self) -> None:
         axis = Axis(1, 100, lambda ratio: ratio / 100)
         levels = [axis.level(ratio) for ratio in spread(1, 100, 10)]

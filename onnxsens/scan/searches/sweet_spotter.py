@@ -89,6 +89,8 @@ class SweetSpotter:
         asked = 0
         parameters = self._first_round()
         if accepts and self.start is not None:
+            if self.axis.level(self.axis.low) == 0:
+                points[self.axis.low] = DENSE_POINT  # which is accepted, where the cap ends it before anything else is
             asked = yield from self._around(self.start, parameters, points, accepts)
             parameters = []
         while True:

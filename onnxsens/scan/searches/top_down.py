@@ -57,17 +57,16 @@ class TopDown:
             raise ValueError("Top-Down cannot tell when to stop without a tolerance")
         if self.start is not None:
             return (yield from self._around(self.start, accepts))
-        rejected: Level | None = None
+        rejected: Level = 1.0
         for level in descending(self.step):
             point = yield level
-            if not accepts(point):
-                rejected = level
-                continue
-            if rejected is None:
-                return Pick(level, "the whole weight can go")
-            return (yield from self._refine(level, rejected, accepts))
+            if accepts(point):
+                if level == 1:
+                    return Pick(level, "the whole weight can go")
+                return (yield from self._refine(level, rejected, accepts))
+            rejected = level
         # Nothing but the dense weight itself is left below the lowest step, and that is always accepted.
-        return (yield from self._refine(0.0, rejected or self.step, accepts))
+        return (yield from self._refine(0.0, rejected, accepts))
 
     def _around(self, start: Level, accepts: Acceptance) -> Conversation:
         """Stride out from `start` until the answer lies between two levels."""
