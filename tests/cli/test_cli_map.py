@@ -1,6 +1,7 @@
 """`onnxsens map`, `export` and `auto --checkpoint`, as a user runs them, on shipped models and bad input."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -213,7 +214,9 @@ class TestBadCheckpoints:
         hidden = tmp_path / "hidden" / "torch"
         hidden.mkdir(parents=True)
         (hidden / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
-        assert "pip install torch" in self.refused(path, 4, PYTHONPATH=str(hidden.parent))
+        assert "pip install torch" in self.refused(
+            path, 4, PYTHONPATH=os.pathsep.join((str(hidden.parent), os.environ.get("PYTHONPATH", "")))
+        )
 
 
 class TestExport:

@@ -110,7 +110,7 @@ def test_memory_that_is_taken_is_no_longer_free() -> None:
     # Others take and give memory at the same time, so that one reading says little.
     code = (
         "from onnxsens.engine.memory import host_free\n"
-        "for _ in range(5):\n"
+        "for _ in range(20):\n"
         "    before = host_free()\n"
         "    taken = bytearray(b'x') * (400 * 2**20)\n"
         "    print(before - host_free())\n"

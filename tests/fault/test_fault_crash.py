@@ -11,6 +11,7 @@ from tests.fault.replay import NO_STRACE, TASKS, replay
 from tests.fault.running import rows_lost
 
 
+@pytest.mark.slow
 def test_after_kill_9_at_any_moment_a_run_goes_on_to_the_same_plan_and_repeats_only_what_was_under_way(
     tmp_path: Path,
 ) -> None:
@@ -20,6 +21,7 @@ def test_after_kill_9_at_any_moment_a_run_goes_on_to_the_same_plan_and_repeats_o
     assert tally.rows > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_record(), reason=NO_STRACE)
 def test_whatever_a_crash_leaves_of_the_file_operations_of_a_run_it_goes_on_to_the_same_plan(tmp_path: Path) -> None:
     tally = replay(tmp_path, seed=0, cases=500, resumes=3, tasks=TASKS)

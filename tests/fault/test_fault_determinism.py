@@ -7,6 +7,7 @@ import pytest
 from tests.fault.determinism import determinism, shipped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", shipped())
 def test_a_plan_is_the_same_to_the_byte_over_processes_hash_seeds_and_the_order_of_work(
     name: str, tmp_path: Path

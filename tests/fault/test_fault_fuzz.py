@@ -28,6 +28,7 @@ def of(kind: str, count: int) -> list[Case]:
     return fuzz.numbered(kind, round(count * TIMES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, count", [(fuzz_models.BYTES, BYTES), (fuzz_models.STRUCTURE, STRUCTURE)])
 def test_no_damaged_model_harms_more_than_the_process_that_runs_it(kind: str, count: int, folder: Path) -> None:
     models = folder / kind
@@ -40,6 +41,7 @@ def test_no_damaged_model_harms_more_than_the_process_that_runs_it(kind: str, co
     assert tally.deaths.total() < MOST_LATE * tally.cases + 5
 
 
+@pytest.mark.slow
 def test_what_processes_once_died_of_harms_no_more_than_a_process(folder: Path) -> None:
     models = folder / "seeds"
     corpus.write_models(models)
@@ -50,6 +52,7 @@ def test_what_processes_once_died_of_harms_no_more_than_a_process(folder: Path) 
     assert tally.cases == len(told)
 
 
+@pytest.mark.slow
 def test_the_command_line_ends_as_documented_on_damaged_models(folder: Path) -> None:
     models = folder / "commands"
     corpus.write_models(models)
@@ -62,6 +65,7 @@ def test_the_command_line_ends_as_documented_on_damaged_models(folder: Path) -> 
     assert len({code for _, code in result.codes}) > 1
 
 
+@pytest.mark.slow
 def test_every_reader_ends_in_a_result_or_a_documented_error(folder: Path) -> None:
     files = folder / "files"
     corpus.write_files(files)

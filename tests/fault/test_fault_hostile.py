@@ -8,6 +8,7 @@ from tests.fault import hostile
 from tests.fault.browser import Seen, browser, chromium
 
 
+@pytest.mark.slow
 def test_whatever_a_model_names_its_parts_nothing_but_text_comes_out(tmp_path: Path) -> None:
     complaints = [complaint for case in hostile.cases(tmp_path, 0, 0, hostile.FORMATS) for complaint in case.complaints]
     assert complaints == []

@@ -8,6 +8,7 @@ from tests.fault.memory import GREEDY, memory
 from tests.fault.soak import LIMIT, soak
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_over_thousands_of_evaluations_but_by_what_was_measured(tmp_path: Path) -> None:
     found = soak(tmp_path, 9000)
     assert found.evaluations[-1] > 6000
