@@ -247,6 +247,10 @@ def look_at_map(run: Folder) -> str:
     """Is of the model."""
     made = read_map(run.path / MAP_FILE)
     refuse_other_map(made, needed(run.model, "the model"))
+    listed = {tensor.name for tensor in made.tensors}
+    lost = next((weight.name for weight in (run.plan.weights if run.plan else ()) if weight.name not in listed), None)
+    if lost is not None:
+        raise PlanError(f"it leaves out weight '{lost}' of the plan; make it again with 'onnxsens map'")
     run.map = made
     return f"{len(made.tensors)} tensors of the model" + anew(run, MAP_FILE)
 

@@ -192,6 +192,14 @@ class TestOthers:
         with_tensors(run / "weights.safetensors", lambda tensors: next(iter(tensors.values())).__setitem__(..., 1))
         assert "not the values" in bad(run)["weights.safetensors"]
 
+    def test_a_map_that_leaves_a_planned_weight_out_is_found(self, run: Path) -> None:
+        made = json.loads((run / "map.json").read_text())
+        gone = made["tensors"].pop(0)
+        assert gone["role"] == "weight"
+        made["coverage"]["weights"] = {}
+        (run / "map.json").write_text(json.dumps(made))
+        assert f"leaves out weight '{gone['name']}'" in bad(run)["map.json"]
+
     def test_a_map_of_another_model_is_found(self, run: Path) -> None:
         made = json.loads((run / "map.json").read_text())
         made["model"]["sha256"] = "0" * 64
