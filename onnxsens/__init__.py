@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from onnxsens.library.curves import Curve
     from onnxsens.library.making import auto, plan
     from onnxsens.library.measuring import scan
-    from onnxsens.library.planned import Plan, open_plan
+    from onnxsens.library.opening import open_plan, open_run
+    from onnxsens.library.planned import Plan
     from onnxsens.library.progress import Progress
-    from onnxsens.library.run import Run, open_run
+    from onnxsens.library.run import Run
     from onnxsens.library.verifying import verify
     from onnxsens.options import Guard, Options
     from onnxsens.plan import Goal, read_plan
@@ -88,8 +89,8 @@ _HOMES = {
     "export": "onnxsens.handover",
     "inspect": "onnxsens.api",
     "map_model": "onnxsens.handover",
-    "open_plan": "onnxsens.library.planned",
-    "open_run": "onnxsens.library.run",
+    "open_plan": "onnxsens.library.opening",
+    "open_run": "onnxsens.library.opening",
     "plan": "onnxsens.library.making",
     "read_map": "onnxsens.frameworks.mapfile",
     "read_plan": "onnxsens.plan",

@@ -20,9 +20,10 @@ from onnxsens.library.arguments import (
     whole,
 )
 from onnxsens.library.measuring import named_by, place_of
+from onnxsens.library.opening import open_run
 from onnxsens.library.planned import Plan, keep_living
 from onnxsens.library.progress import Listener, observing
-from onnxsens.library.run import Run, open_run
+from onnxsens.library.run import Run
 from onnxsens.library.samples import Data, spec_of
 from onnxsens.library.words import worded
 

@@ -26,7 +26,7 @@ from onnxsens.library.words import worded
 from onnxsens.model import take_inventory
 from onnxsens.native import model_at
 from onnxsens.options import Options
-from onnxsens.plan import planned_weights, read_plan
+from onnxsens.plan import planned_weights
 from onnxsens.plan.planfile import Plan as PlanRecord
 from onnxsens.plan.planfile import Quality, size_of
 from onnxsens.results import Applied, Verification
@@ -319,19 +319,3 @@ def linked_or_copied(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:  # on another file system
         shutil.copyfile(source, target)
-
-
-@worded
-def open_plan(path: str | Path, model: str | Path | None = None) -> Plan:
-    """Open a plan that was made earlier.
-
-    Args:
-        path: of `plan.json`, or of a folder that has one.
-        model: where the dense model is (default: where it was, if the run's store is beside the plan).
-
-    Raises:
-        PlanError: it is missing, or no plan.
-    """
-    path = Path(path)
-    path = path / PLAN_FILE if path.is_dir() else path
-    return Plan(read_plan(path), path.absolute(), Named(model=None if model is None else Path(model).absolute()))

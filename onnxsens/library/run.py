@@ -13,15 +13,14 @@ from onnxsens.api import plan as plan_from
 from onnxsens.artefacts import PLAN_FILE, REPORT_FILE
 from onnxsens.checking import check_run
 from onnxsens.engine import Effect
-from onnxsens.errors import InputError, UsageError
+from onnxsens.errors import UsageError
 from onnxsens.gathering import gather
-from onnxsens.library.arguments import Levels, Names, Size, goal_from, guard_from, names, number, size, whole
+from onnxsens.library.arguments import Levels, Names, Size, goal_from, number, size, whole
 from onnxsens.library.curves import Curve, frame_of, table_of
 from onnxsens.library.keeping import Named, model_of
 from onnxsens.library.planned import Plan, keep_living
 from onnxsens.library.progress import Listener, observing
 from onnxsens.library.words import worded
-from onnxsens.opened import absolute
 from onnxsens.reporting import report as write_page
 from onnxsens.results import RunRecord, RunReport, ScanResult
 
@@ -286,60 +285,3 @@ class Run:
 def bytes_of(value: Size) -> int:
     """Of `cache_memory`; a name of its own beside the parameter `size`."""
     return size(value, "cache_memory")
-
-
-@worded
-def open_run(
-    folder: str | Path,
-    *,
-    model: str | Path | None = None,
-    data: str | None = None,
-    metrics: Names = (),
-    custom_op_libs: Names = (),
-    isolated: bool = False,
-    patience: float = 60.0,
-    worker_memory: Size | None = None,
-    max_model_bytes: Size | None = None,
-    max_data_bytes: Size | None = None,
-    strict_links: bool = False,
-    accept_changed: Names = (),
-) -> Run:
-    """Open a run that was made earlier, here or on the command line.
-
-    Code is only run where you name it: a run on samples, a metric or operators of your own needs them here again.
-
-    Args:
-        folder: of the run.
-        model: where the dense model is (default: where it was).
-        data: samples of the run, where they moved or come from code, `FILE.py:FUNCTION` (default: where they were).
-        metrics: of the run that are code, `FILE.py:FUNCTION` (default none).
-        custom_op_libs: libraries of custom operators; they are run (default none).
-        isolated: as of `scan` (default False); so are `patience` in seconds (default 60.0), `worker_memory` (default
-            None), `max_model_bytes` (default None), `max_data_bytes` (default None), `strict_links` (default False)
-            and `accept_changed` (default none).
-
-    Raises:
-        InputError: there is no run, or its store is damaged.
-    """
-    place = Path(folder)
-    if not place.is_dir():
-        raise InputError(
-            f"run folder '{place}' {'is no folder' if place.exists() else 'does not exist'}; check the path"
-        )
-    guard = guard_from(
-        isolated=isolated,
-        patience=patience,
-        worker_memory=worker_memory,
-        max_model_bytes=max_model_bytes,
-        max_data_bytes=max_data_bytes,
-        strict_links=strict_links,
-        accept_changed=accept_changed,
-    )
-    named = Named(
-        None if model is None else Path(model).absolute(),
-        None if data is None else absolute(data),
-        names(metrics, "metrics"),
-        names(custom_op_libs, "custom_op_libs"),
-        guard,
-    )
-    return Run(place, named)
