@@ -165,7 +165,7 @@ def in_one_file(folder: Path, layers: int, width: int) -> Path:
 
 def write_plan_for(path: Path, small: Path) -> None:
     """A plan that zeroes half of `probed` and nothing else, made from that of a small model of the same graph."""
-    made = onnxsens.auto(small, "random:8", metrics=["dense-mse"], providers="cpu", sparsity=0.95).record
+    made = onnxsens.auto(small, "random:8", metrics=["dense-mse"], providers="cpu", sparsity=0.95, update="none").record
     model = load_model(path)
     shapes = {name: list(stored.shape) for name, stored in model.stored.items()}
     weights = []

@@ -24,7 +24,7 @@ from onnxsens.library.opening import open_run
 from onnxsens.library.planned import Plan, keep_living
 from onnxsens.library.progress import Listener, observing
 from onnxsens.library.run import Run
-from onnxsens.library.samples import Data, spec_of
+from onnxsens.library.samples import Data, called_data, spec_of
 from onnxsens.library.words import worded
 
 
@@ -250,7 +250,7 @@ def auto(
     folder, keeps = place_of(out)
     options = replace(options, data=spec_of(data, folder))
     keep_living(folder)
-    with observing(progress) as observer:
+    with observing(progress) as observer, called_data(data, options.data):
         made = plan_anew(
             model,
             options,

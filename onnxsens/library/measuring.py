@@ -21,7 +21,7 @@ from onnxsens.library.arguments import (
 from onnxsens.library.keeping import Named
 from onnxsens.library.progress import Listener, observing
 from onnxsens.library.run import Run
-from onnxsens.library.samples import Data, spec_of
+from onnxsens.library.samples import Data, called_data, spec_of
 from onnxsens.library.words import worded
 from onnxsens.opened import absolute
 from onnxsens.options import Options
@@ -176,7 +176,7 @@ def scan(
     patterns = names(weights, "weights")
     folder, keeps = place_of(out)
     options = replace(options, data=spec_of(data, folder))
-    with observing(progress) as observer:
+    with observing(progress) as observer, called_data(data, options.data):
         result = measure(
             model,
             options,

@@ -59,7 +59,20 @@ def spec_for_now(data: Any) -> Iterator[str]:
         yield spec_of(data, Path())
         return
     with TemporaryFolder() as folder:
-        yield spec_of(data, folder)
+        spec = spec_of(data, folder)
+        with called_data(data, spec):
+            yield spec
+
+
+@contextmanager
+def called_data(data: Any, spec: str) -> Iterator[None]:
+    """Samples that were arrays are called `data` where they do not fit, not by a file that the caller never saw."""
+    try:
+        yield
+    except DataError as error:
+        if not isinstance(data, str | os.PathLike):
+            error.args = tuple(str(each).replace(f"'{spec}'", "data") for each in error.args)
+        raise
 
 
 def arrays_of(data: Any) -> dict[str, AnyArray]:
