@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import index
 from typing import Any
 
+from onnxsens.arrays import AnyArray
 from onnxsens.errors import UsageError
 from onnxsens.options import Guard, Options
 from onnxsens.plan import Goal
@@ -16,7 +17,8 @@ from onnxsens.scan import Grid, Search, SweetSpotter, TopDown, searches
 
 Names = str | Sequence[str]
 Size = int | str
-Numbers = float | str | Sequence[float]
+Numbers = float | str | Sequence[float] | AnyArray
+GridLevels = str | Sequence[float] | AnyArray
 Levels = Mapping[str, float]
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

@@ -7,6 +7,7 @@ from pathlib import Path
 from onnxsens.api import scan as measure
 from onnxsens.files import TemporaryFolder
 from onnxsens.library.arguments import (
+    GridLevels,
     Levels,
     Names,
     Numbers,
@@ -35,7 +36,7 @@ def scan(
     *,
     out: str | Path | None = None,
     search: Names = "grid",
-    levels: object = None,
+    levels: GridLevels | None = None,
     tolerance: Levels | None = None,
     metrics: Names = (),
     search_metric: str | None = None,

@@ -183,7 +183,7 @@ def test_arrays_are_measured_as_the_file_is(run: onnxsens.Run, tmp_path: Path) -
             MODEL, data, levels=[0.5], metrics=["accuracy"], out=tmp_path / str(number), progress=heard.append
         )
         assert not [told for told in heard if told.kind == "evaluated"]
-    with pytest.raises(DataError, match="^data has float64 .* for input 'x', but the model takes float32"):
+    with pytest.raises(DataError, match=r"^data has float64 .* for input 'x', but the model takes float32"):
         onnxsens.scan(MODEL, (x.astype(np.float64), labels), levels=[0.5])
     with pytest.raises(InputError, match="was made on other samples; choose another folder as out"):
         onnxsens.scan(MODEL, (x + 1, labels), levels=[0.5], out=tmp_path / "0")
