@@ -11,6 +11,8 @@ from onnxsens.library.arguments import shown
 from onnxsens.report.text import inert, message
 from onnxsens.scan import Observer
 
+Kind: TypeAlias = Literal["stage", "evaluated", "note", "best", "detail"]
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -18,16 +20,17 @@ class Progress:
 
     Attributes:
         kind: `stage` where one begins, `evaluated` after each evaluation, which is stored by then, `note` for what the
-            user should know, `detail` for how something is done.
+            user should know, `best` for a whole plan that is better than all before it, where these are told, `detail`
+            for how something is done.
         stage: what is under way, such as `scan`; empty before the first stage.
         done: evaluations of this stage so far.
         expected: evaluations of this stage, about; `done` may go beyond it.
         what: what was evaluated, such as `conv1.weight at 0.5`; empty otherwise.
         seconds: that it took; 0 otherwise.
-        text: of a note or a detail, one line; names in it are the model's, and not escaped.
+        text: of a note, a best plan or a detail, one line; names in it are the model's, and not escaped.
     """
 
-    kind: Literal["stage", "evaluated", "note", "detail"]
+    kind: Kind
     stage: str
     done: int
     expected: int
@@ -66,7 +69,11 @@ class Teller:
         """Passed on."""
         self._tell("detail", text=text)
 
-    def _tell(self, kind: Literal["stage", "evaluated", "note", "detail"], **said: Any) -> None:
+    def best(self, text: str) -> None:
+        """Passed on."""
+        self._tell("best", text=text)
+
+    def _tell(self, kind: Kind, **said: Any) -> None:
         self._listener(Progress(kind, self._stage, self._done, self._expected, **said))
 
 
@@ -86,8 +93,10 @@ class Bar:
         elif told.kind == "evaluated" and self._task is not None:
             total = max(told.expected, told.done + 1)
             self._bar.update(self._task, completed=told.done, total=total, what=inert(told.what)[:40])
-        elif told.kind == "note":
-            self._bar.console.print(f"note: {message(told.text)}", markup=False)
+        elif told.kind in ("note", "best"):
+            self._bar.console.print(
+                f"{'best so far' if told.kind == 'best' else 'note'}: {message(told.text)}", markup=False
+            )
 
 
 def noted(told: Progress) -> None:

@@ -27,6 +27,7 @@ def test_a_listener_counts_within_a_stage() -> None:
     teller.evaluated("w at 0.8", 0.5)
     teller.evaluated("w at 0.9", 0.5)
     teller.stage("choice", 7)
+    teller.best("half of it")
     assert heard == [
         Progress("note", "", 0, 0, text="early"),
         Progress("stage", "scan", 0, 2),
@@ -35,6 +36,7 @@ def test_a_listener_counts_within_a_stage() -> None:
         Progress("evaluated", "scan", 2, 2, "w at 0.8", 0.5),
         Progress("evaluated", "scan", 3, 2, "w at 0.9", 0.5),
         Progress("stage", "choice", 0, 7),
+        Progress("best", "choice", 0, 7, text="half of it"),
     ]
 
 
