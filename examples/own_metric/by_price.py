@@ -21,7 +21,7 @@ def main() -> None:
     print(f"{plan.sparsity:.0%} of the weights are zero")
     for name, found in plan.quality.metrics.items():
         unit = "" if found.unit in ("", "fraction") else f" {found.unit}"
-        print(f"{name.rpartition('/')[2]}: {found.dense:.3f} before, {found.pruned:.3f} after{unit}")
+        print(f"{name}: {found.dense:.3f} before, {found.pruned:.3f} after{unit}")
     print(f"within the limit: {plan.verified}")
 
 

@@ -42,6 +42,19 @@ class Named:
         path, options = resumed_options(folder, self.model, self.data, (*also, *self.metrics), self.custom_op_libs)
         return path, replace(options, guard=self.guard)
 
+    def options_for_others(self, folder: Path) -> Options:
+        """The same for other metrics than those of the run, which may be code that nobody needs now.
+
+        Raises:
+            UsageError: the run used samples or operators from code that is not named here.
+            InputError: there is no run.
+        """
+        settings = read_settings(folder)
+        metrics = settings.get("metrics")
+        known = [*(metrics if isinstance(metrics, list) else []), settings.get("search_metric")]
+        _, options = self.options(folder, tuple(each for each in known if isinstance(each, str)))
+        return replace(options, metrics=(), search_metric=None)
+
 
 def model_of(named: Named, folder: Path, given: str | Path | None) -> Path:
     """Where a plan's model is.

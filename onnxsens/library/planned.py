@@ -159,8 +159,7 @@ class Plan:
             spec = None if data is None else stack.enter_context(spec_for_now(data))
             if (folder / STORE_FILE).exists():
                 named = self._named if spec is None else replace(self._named, data=spec)
-                _, options = named.options(folder, tuple(limits or ()))
-                options = replace(options, metrics=(), search_metric=None)
+                options = named.options_for_others(folder)
             elif spec is None:
                 raise UsageError("there is no run beside the plan, so it has no samples of its own; give data")
             else:

@@ -112,10 +112,13 @@ class Run:
             UsageError: it was not measured.
         """
         record = self.record
+        metric = record.search_metric if metric is None else metric
         if metric is not None and metric not in self.metrics:
             raise UsageError(f"metric '{metric}' was not measured; there are {', '.join(self.metrics) or 'none'}")
-        found = {name: record.curve(name, metric) for name in record.weights}
-        return MappingProxyType({name: Curve.of(curve) for name, curve in found.items() if curve is not None})
+        own = {
+            each.weight: each for each in record.curves if (each.technique, each.metric) == (record.technique, metric)
+        }
+        return MappingProxyType({name: Curve.of(own[name]) for name in record.weights if name in own})
 
     def to_numpy(self, metric: str | None = None) -> NDArray[np.void]:
         """A structured array, one row a measured point, by weight and then sparsity.

@@ -218,6 +218,24 @@ def test_code_of_the_users_is_only_run_where_it_was_named(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="is code"):
         onnxsens.open_run(run.folder).plan(sparsity=0.3)
     assert onnxsens.open_run(run.folder, metrics=spec).plan(sparsity=0.3).path == run.folder / "plan.json"
+    metric.unlink()  # what follows does not need it
+    assert onnxsens.open_plan(run.folder).verify(max_drop={"accuracy": 0.9}).holds
+
+
+@pytest.mark.slow
+def test_a_limit_on_code_that_was_named_is_known_to_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "def wrong(outputs, dense, labels):\n"
+        "    return (next(iter(outputs.values())).argmax(axis=-1) != labels).astype(float)\n\n\n"
+        "wrong.higher_is_better = False\nwrong.needs_labels = True\n"
+    )
+    spec = f"{tmp_path / 'own.py'}:wrong"
+    plan = onnxsens.auto(MODEL, DATA, max_drop={spec: 0.2}, metrics="accuracy", update="none", out=tmp_path / "run")
+    found = plan.verify()
+    assert found.holds and list(found.verdicts) == [spec]
+    assert found.verdicts[spec].measurement.drop == pytest.approx(plan.quality.metrics["accuracy"].drop)
+    with pytest.raises(UsageError, match=r"is on code, 'own.py:wrong'; name it again with max_drop=\{"):
+        onnxsens.open_plan(tmp_path / "run").verify()
 
 
 @pytest.mark.slow
