@@ -73,11 +73,11 @@ def inspect_all(path: Path) -> None:
 
 def scan(path: Path) -> None:
     """One weight at one level, on two samples; whole models run in this process."""
-    options = onnxsens.Options(data="random:2", holdout=0.5, metrics=("dense-mse",), provider="cpu")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        searches = {"grid": onnxsens.Grid((0.5,))}
-        found = onnxsens.scan(path, options, Path(folder), searches, weights=["probed"])
-        assert found.points[0].measurements["dense-mse"].drop > 0
+        run = onnxsens.scan(
+            path, "random:2", out=folder, levels=[0.5], metrics=["dense-mse"], providers="cpu", weights=["probed"]
+        )
+        assert run.curves_of("dense-mse")["probed"].drop[0] > 0
 
 
 def apply(path: Path) -> None:
@@ -165,9 +165,7 @@ def in_one_file(folder: Path, layers: int, width: int) -> Path:
 
 def write_plan_for(path: Path, small: Path) -> None:
     """A plan that zeroes half of `probed` and nothing else, made from that of a small model of the same graph."""
-    options = onnxsens.Options(data="random:8", metrics=("dense-mse",), provider="cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        made = onnxsens.auto(small, options, Path(folder), onnxsens.Goal(sparsity=0.95))
+    made = onnxsens.auto(small, "random:8", metrics=["dense-mse"], providers="cpu", sparsity=0.95, update="none").record
     model = load_model(path)
     shapes = {name: list(stored.shape) for name, stored in model.stored.items()}
     weights = []

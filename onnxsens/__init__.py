@@ -1,6 +1,13 @@
 """onnxsens: how much can each layer of an ONNX model lose?
 
-The stages of the command line, under the same names. Imported on first use, so that `import onnxsens` is quick.
+    import onnxsens
+
+    run = onnxsens.scan("model.onnx", "samples.npz", levels=[0.5, 0.7, 0.9], metrics=["accuracy"], out="run/")
+    plan = run.plan(max_drop={"accuracy": 0.01})
+    plan.apply("pruned.onnx")
+
+The stages of the command line, under the same names and with the same words. Imported on first use, so that `import
+onnxsens` is quick. Not thread-safe: one call at a time.
 """
 
 import sys
@@ -9,18 +16,28 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxsens.api import apply, auto, inspect, plan, scan, verify
+    from onnxsens.api import apply, inspect
     from onnxsens.checking import check_run
     from onnxsens.errors import OnnxsensError
     from onnxsens.forecast import estimate
     from onnxsens.frameworks.mapfile import Map, read_map
     from onnxsens.handover import export, map_model
+    from onnxsens.library.curves import Curve
+    from onnxsens.library.making import auto, plan
+    from onnxsens.library.measuring import scan
+    from onnxsens.library.opening import open_plan, open_run
+    from onnxsens.library.planned import Plan
+    from onnxsens.library.progress import Progress
+    from onnxsens.library.run import Run
+    from onnxsens.library.verifying import verify
     from onnxsens.options import Guard, Options
-    from onnxsens.plan import Goal, Plan, read_plan
+    from onnxsens.plan import Goal, read_plan
+    from onnxsens.plan import Plan as PlanRecord
     from onnxsens.reporting import report
     from onnxsens.scan import Grid, SweetSpotter, TopDown
 
 __all__ = [
+    "Curve",
     "Goal",
     "Grid",
     "Guard",
@@ -28,6 +45,9 @@ __all__ = [
     "OnnxsensError",
     "Options",
     "Plan",
+    "PlanRecord",
+    "Progress",
+    "Run",
     "SweetSpotter",
     "TopDown",
     "apply",
@@ -37,6 +57,8 @@ __all__ = [
     "export",
     "inspect",
     "map_model",
+    "open_plan",
+    "open_run",
     "plan",
     "read_map",
     "read_plan",
@@ -45,36 +67,44 @@ __all__ = [
     "verify",
 ]
 
+# Where each is; after a colon, what it is called there.
 _HOMES = {
+    "Curve": "onnxsens.library.curves",
     "Goal": "onnxsens.plan",
     "Grid": "onnxsens.scan",
     "Guard": "onnxsens.options",
     "Map": "onnxsens.frameworks.mapfile",
     "OnnxsensError": "onnxsens.errors",
     "Options": "onnxsens.options",
-    "Plan": "onnxsens.plan",
+    "Plan": "onnxsens.library.planned",
+    "PlanRecord": "onnxsens.plan:Plan",
+    "Progress": "onnxsens.library.progress",
+    "Run": "onnxsens.library.run",
     "SweetSpotter": "onnxsens.scan",
     "TopDown": "onnxsens.scan",
     "apply": "onnxsens.api",
-    "auto": "onnxsens.api",
+    "auto": "onnxsens.library.making",
     "check_run": "onnxsens.checking",
     "estimate": "onnxsens.forecast",
     "export": "onnxsens.handover",
     "inspect": "onnxsens.api",
     "map_model": "onnxsens.handover",
-    "plan": "onnxsens.api",
+    "open_plan": "onnxsens.library.opening",
+    "open_run": "onnxsens.library.opening",
+    "plan": "onnxsens.library.making",
     "read_map": "onnxsens.frameworks.mapfile",
     "read_plan": "onnxsens.plan",
     "report": "onnxsens.reporting",
-    "scan": "onnxsens.api",
-    "verify": "onnxsens.api",
+    "scan": "onnxsens.library.measuring",
+    "verify": "onnxsens.library.verifying",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its home."""
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        home, _, own = _HOMES[name].partition(":")
+        return getattr(import_module(home), own or name)
     raise AttributeError(f"module 'onnxsens' has no attribute '{name}'")
 
 

@@ -236,7 +236,7 @@ def plan(
 def apply(
     model_path: str | Path,
     plan_path: str | Path,
-    out: Path,
+    out: str | Path,
     *,
     by_name: bool = False,
     force: bool = False,
@@ -248,6 +248,7 @@ def apply(
         PlanError: the plan is for another model (unless `by_name`) or does not fit it.
         StorageError: `out` exists (unless `force`), is the model itself, or cannot be written.
     """
+    out = Path(out)
     with model_at(model_path, guard or Guard()) as model:
         made = read_plan(plan_path)
         for used in (model.path, Path(plan_path), *model.external_files):

@@ -17,7 +17,7 @@ from onnxsens.plan import planned_weights, read_plan
 def map_model(
     model_path: str | Path,
     checkpoint: str | Path | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     *,
     force: bool = False,
     guard: Guard | None = None,
@@ -35,6 +35,7 @@ def map_model(
         MissingPackageError: an optional package is needed to read it.
         StorageError: `out` exists, or cannot be written.
     """
+    out = None if out is None else Path(out)
     if out is not None:
         for used in (model_path, *([] if checkpoint is None else [checkpoint])):
             if out.resolve() == Path(used).resolve():
@@ -54,7 +55,7 @@ def export(
     model_path: str | Path,
     map_path: str | Path | None,
     to: str,
-    folder: Path,
+    folder: str | Path,
     *,
     mode: Mode | None = None,
     packed: bool = False,
@@ -93,7 +94,7 @@ def export(
             changed,
             mapped,
             to,
-            folder,
+            Path(folder),
             mode=mode,
             packed=packed,
             guesses=accept_guesses,

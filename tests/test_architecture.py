@@ -36,6 +36,7 @@ FLOORS = [
     {"planning"},
     {"iterating"},
     {"ahead", "api", "checking", "forecast", "handover"},
+    {"library"},
     {"__init__"},
     {"cli"},
     {"start"},
