@@ -1,20 +1,30 @@
 """The command line: one file a command, no logic. Commands are imported when they are run, so `--help` is quick."""
 
 import json
+import os
 import sys
 from importlib import import_module
 from typing import ClassVar, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
+from onnxsens.cli.streams import ready_streams
 from onnxsens.errors import UsageError
 from onnxsens.plugins import unknown
+
+WITHOUT_DATA = (
+    "there are no samples; give -d FILE.npz with one array an input and labels, a folder of images, or "
+    "FILE.py:FUNCTION; without any, -d random:256 compares the pruned model with the dense one on noise"
+)
+COMPLETING = "_ONNXSENS_COMPLETE"  # what shells set that ask for completions
 
 # Command: what the list of commands says of it. The module has the same name.
 COMMANDS = {
     "apply": "Write a model with a plan's zeros.",
     "auto": "Scan, plan, apply and verify: from a model to a checked plan.",
     "check": "Look whether a run folder is as it was left, and belongs together.",
+    "completion": "Print a script that lets a shell complete commands, options and names.",
     "doctor": "Say what is installed and which execution providers start.",
     "export": "Write a plan in another tool's format, under your model's own names.",
     "inspect": "Show what is in a model, and what can be pruned.",
@@ -43,6 +53,11 @@ class LazyGroup(click.Group):
         command: click.Command = import_module(f"onnxsens.cli.{cmd_name}").command
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, without importing any; else options."""
+        found = [CompletionItem(name, help=text) for name, text in self.texts.items() if name.startswith(incomplete)]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any."""
         with formatter.section("Commands"):
@@ -65,11 +80,14 @@ def group() -> None:
 
 def main() -> None:
     """Entry point: usage errors end here on one line with exit code 2."""
+    ready_streams()
     try:
         group.main(prog_name="onnxsens", standalone_mode=False)
     except (click.UsageError, click.BadParameter) as error:
         context = error.ctx.command_path if error.ctx else "onnxsens"
         text = error.format_message().rstrip(".")
+        if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "data":
+            text = WITHOUT_DATA
         refuse(f"{text[:1].lower()}{text[1:]}; see '{context} --help'")
     except UsageError as error:
         refuse(str(error))
@@ -77,6 +95,8 @@ def main() -> None:
 
 def refuse(text: str) -> NoReturn:
     """End before any command began; the options were not understood, so `--json` is looked for by hand."""
+    if COMPLETING in os.environ:
+        sys.exit(0)  # a word that is not finished is no mistake, and what we said would be between the user's words
     from onnxsens.report.text import message
 
     text = message(text)

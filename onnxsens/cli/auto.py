@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from onnxsens.cli.grouped import Grouped
 from onnxsens.cli.options import (
     checkpoint_option,
     data_option,
@@ -23,7 +24,9 @@ from onnxsens.cli.shell import Shell, shared
 from onnxsens.errors import UsageError
 
 
-@click.command("auto", epilog="Example: onnxsens auto model.onnx -d samples.npz --max-drop accuracy=0.01 -o out/")
+@click.command(
+    "auto", cls=Grouped, epilog="Example: onnxsens auto model.onnx -d samples.npz --max-drop accuracy=0.01 -o out/"
+)
 @model_argument
 @data_option(required=True)
 @run_folder_option()
@@ -72,6 +75,7 @@ def command(
 
     if pareto and iterative is not None:
         raise UsageError("--pareto measures the front of one step, and --iterative makes several; give one of them")
+    limits = options["max_drop"]
     goal = goal_from(options)
     settings = build_options(**options)
     if dry_run:
@@ -95,4 +99,4 @@ def command(
             iterative=iterative,
             checkpoint=checkpoint,
         )
-    finish_plan(shell, made, folder, [PRUNED_FILE], pareto=pareto)
+    finish_plan(shell, made, folder, [PRUNED_FILE], model, settings, limits, pareto=pareto)

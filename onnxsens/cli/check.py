@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
+from onnxsens.cli.grouped import Grouped
 from onnxsens.cli.options import PATH, guard_options
 from onnxsens.cli.shell import Shell, shared
 
 
-@click.command("check", epilog="Example: onnxsens check out/")
+@click.command("check", cls=Grouped, epilog="Example: onnxsens check out/")
 @click.argument("run", type=PATH)
 @click.option("--model", type=PATH, help="Where the dense model is now, if it moved.")
 @guard_options

@@ -4,11 +4,12 @@ from typing import Any
 
 import click
 
+from onnxsens.cli.grouped import Grouped
 from onnxsens.cli.options import guard_options
 from onnxsens.cli.shell import Shell, shared
 
 
-@click.command("doctor", epilog="Example: onnxsens doctor --json")
+@click.command("doctor", cls=Grouped, epilog="Example: onnxsens doctor --json")
 @guard_options
 @shared
 def command(shell: Shell, **guarding: Any) -> None:

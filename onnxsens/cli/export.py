@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxsens.cli.choices import EXPORTERS, OneOf
+from onnxsens.cli.grouped import Grouped
 from onnxsens.cli.options import PATH, guard_options
 from onnxsens.cli.shell import Shell, shared
 
@@ -12,19 +14,23 @@ if TYPE_CHECKING:
     from onnxsens.frameworks.exporters import Mode
 
 
-@click.command("export", epilog="Example: onnxsens export out/plan.json --model model.onnx --to torch -o out/")
+@click.command(
+    "export", cls=Grouped, epilog="Example: onnxsens export out/plan.json --model model.onnx --to torch -o out/"
+)
 @click.argument("plan", type=PATH)
 @click.option("--model", required=True, type=PATH, metavar="FILE", help="The model that the plan is for.")
 @click.option(
     "--map", "map_file", type=PATH, metavar="FILE", help="Of 'onnxsens map'.  [default: map.json beside PLAN]"
 )
 @click.option(
-    "--to", required=True, metavar="FORMAT", help="Such as torch, keras, jax, masks, json; see docs/exports.md."
+    "--to",
+    required=True,
+    metavar="FORMAT",
+    shell_complete=EXPORTERS,
+    help="Such as torch, keras, jax, masks, json; see docs/exports.md.",
 )
-@click.option(
-    "--mode", type=click.Choice(["ratio", "mask"]), help="Hand over how many zeros, or which.  [default: mask]"
-)
-@click.option("-o", "folder", type=PATH, metavar="DIR", help="Where to write.  [default: the folder of PLAN]")
+@click.option("--mode", type=OneOf(["ratio", "mask"]), help="Hand over how many zeros, or which.  [default: mask]")
+@click.option("-o", "--out", "folder", type=PATH, metavar="DIR", help="Where to write.  [default: the folder of PLAN]")
 @click.option("--packed", is_flag=True, help="Masks a bit an element instead of a byte.")
 @click.option("--accept-guesses", is_flag=True, help="Also weights whose parameter is a guess, or one of several.")
 @click.option("--force", is_flag=True, help="Overwrite files.")

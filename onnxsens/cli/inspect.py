@@ -6,17 +6,19 @@ from typing import Any
 
 import click
 
+from onnxsens.cli.choices import OneOf
+from onnxsens.cli.grouped import Grouped
 from onnxsens.cli.options import custom_op_option, dim_option, guard_options, model_argument, parse_dims
 from onnxsens.cli.shell import Shell, shared
 
 
-@click.command("inspect", epilog="Example: onnxsens inspect models/fashion_cnn.onnx --sort macs")
+@click.command("inspect", cls=Grouped, epilog="Example: onnxsens inspect models/fashion_cnn.onnx --sort macs")
 @model_argument
 @dim_option
 @custom_op_option
 @click.option(
     "--sort",
-    type=click.Choice(["graph", "name", "size", "macs", "sparsity"]),
+    type=OneOf(["graph", "name", "size", "macs", "sparsity"]),
     default="graph",
     show_default=True,
     help="Order of the rows; the largest first.",

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from onnxsens.cli import choices
 from onnxsens.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -60,6 +61,7 @@ engine_options = stacked(
         default="auto",
         show_default=True,
         metavar="NAME",
+        shell_complete=choices.among(*choices.PROVIDERS),
         help="auto, cpu, cuda, tensorrt, or a provider's full name.",
     ),
     click.option("--batch-size", type=int, default=32, show_default=True, metavar="N", help="Samples of one run."),
@@ -103,10 +105,16 @@ measuring_options = stacked(
         "--metric",
         "metrics",
         multiple=True,
+        shell_complete=choices.METRICS,
         metavar="METRIC",
         help="Measure this too. Repeatable.  [default: by output]",
     ),
-    click.option("--search-metric", metavar="METRIC", help="What tolerances are on.  [default: kl or dense-mse]"),
+    click.option(
+        "--search-metric",
+        metavar="METRIC",
+        shell_complete=choices.METRICS,
+        help="What tolerances are on.  [default: kl or dense-mse]",
+    ),
     click.option(
         "--scan-samples", type=int, default=2000, show_default=True, metavar="N", help="Samples of one point."
     ),
@@ -114,6 +122,7 @@ measuring_options = stacked(
         "--technique",
         default="auto",
         show_default=True,
+        shell_complete=choices.TECHNIQUES,
         metavar="SPEC",
         help="Which elements go: CRITERION[:PATTERN], such as obs, wanda or magnitude:2:4.",
     ),
@@ -121,6 +130,7 @@ measuring_options = stacked(
         "--update",
         default="auto",
         show_default=True,
+        shell_complete=choices.among(*choices.UPDATES),
         metavar="HOW",
         help="What is done to the others: none, bias, batchnorm, obs, refit, sequential, reconstruct. "
         "auto: reconstruct for a plan, none for a scan.",
@@ -132,6 +142,7 @@ goal_options = stacked(
         "--max-drop",
         multiple=True,
         metavar="METRIC=X",
+        shell_complete=choices.LIMITS,
         help="Largest drop allowed, absolute. Repeatable.",
     ),
     click.option("--sparsity", type=float, metavar="S", help="Share of zeros wanted, over all prunable weights."),
@@ -149,7 +160,12 @@ limit_options = stacked(
     click.option("--pin", multiple=True, metavar="PATTERN=LEVEL", help="The level of weights. Repeatable."),
     click.option("--freeze", multiple=True, metavar="PATTERN", help="Weights that keep every bit. Repeatable."),
     click.option("--skip", multiple=True, metavar="WHAT", help="Also: first, last, OPERATOR, '<N' elements; a list."),
-    click.option("--target", metavar="NAME", help="What the model is for; 'onnxsens targets' lists them."),
+    click.option(
+        "--target",
+        metavar="NAME",
+        shell_complete=choices.TARGETS,
+        help="What the model is for; 'onnxsens targets' lists them.",
+    ),
 )
 
 search_options = stacked(
@@ -210,6 +226,7 @@ def data_option(*, required: bool) -> Callable[[Command], Command]:
             "--data",
             required=required,
             metavar="DATA",
+            shell_complete=choices.files_or("random:256"),
             help="Samples: FILE.npz, FILE.npy, a folder of .npz shards or of images, FILE.py:FUNCTION, or random:N.",
         ),
         click.option("--max-data-bytes", metavar="SIZE", help="Refuse more samples, unpacked.  [default: 16GiB]"),
@@ -217,8 +234,10 @@ def data_option(*, required: bool) -> Callable[[Command], Command]:
 
 
 def run_folder_option() -> Callable[[Command], Command]:
-    """`-o/--output-dir` of a run."""
-    return click.option("-o", "folder", required=True, type=PATH, metavar="RUN", help="Run folder; made where missing.")
+    """`-o/--out` of a run."""
+    return click.option(
+        "-o", "--out", "folder", required=True, type=PATH, metavar="RUN", help="Run folder; made where missing."
+    )
 
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

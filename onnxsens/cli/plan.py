@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from onnxsens.cli.grouped import Grouped
 from onnxsens.cli.options import (
     PATH,
     checkpoint_option,
@@ -22,7 +23,7 @@ from onnxsens.cli.options import (
 from onnxsens.cli.shell import Shell, shared
 
 
-@click.command("plan", epilog="Example: onnxsens plan out/ --sparsity 0.6")
+@click.command("plan", cls=Grouped, epilog="Example: onnxsens plan out/ --sparsity 0.6")
 @click.argument("run", type=PATH)
 @click.option("--model", type=PATH, help="Where the model is now, if it moved.")
 @data_option(required=False)
@@ -63,6 +64,7 @@ def command(
     from onnxsens.cli.progress import Progress
     from onnxsens.runs import resumed_options
 
+    limits = rest["max_drop"]
     goal, guard = goal_from(rest), guard_from(rest)
     path, options = resumed_options(run, model, data, tuple(goal.max_drop), tuple(custom_op_libs))
     memory = None if cache_memory is None else parse_bytes(cache_memory, "--cache-memory")
@@ -82,4 +84,4 @@ def command(
         )
     if (run / PRUNED_FILE).exists():
         shell.note(f"{run / PRUNED_FILE} is of an earlier plan; write it again with 'onnxsens apply --force'")
-    finish_plan(shell, made, run, [], pareto=pareto)
+    finish_plan(shell, made, run, [], path, options, limits, pareto=pareto)

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from onnxsens.cli.choices import LIMITS, SEARCHES
+from onnxsens.cli.grouped import Grouped
 from onnxsens.cli.options import (
     data_option,
     engine_options,
@@ -21,7 +23,9 @@ from onnxsens.cli.options import (
 from onnxsens.cli.shell import Shell, shared
 
 
-@click.command("scan", epilog="Example: onnxsens scan model.onnx -d samples.npz --levels 0.5,0.7,0.9 -o run/")
+@click.command(
+    "scan", cls=Grouped, epilog="Example: onnxsens scan model.onnx -d samples.npz --levels 0.5,0.7,0.9 -o run/"
+)
 @model_argument
 @data_option(required=True)
 @run_folder_option()
@@ -30,10 +34,17 @@ from onnxsens.cli.shell import Shell, shared
     "searches",
     multiple=True,
     metavar="NAME",
+    shell_complete=SEARCHES,
     help="grid, top-down or sweet-spotter. Repeatable.  [default: grid]",
 )
 @click.option("--levels", metavar="S[,S...]", help="Levels of the grid.  [default: 0.1 to 0.9]")
-@click.option("--tolerance", multiple=True, metavar="METRIC=X", help="What one weight may lose; searches look for it.")
+@click.option(
+    "--tolerance",
+    multiple=True,
+    metavar="METRIC=X",
+    shell_complete=LIMITS,
+    help="What one weight may lose; searches look for it.",
+)
 @click.option("--control", is_flag=True, help="Measure random pruning at the same levels too.")
 @click.option("--predict", is_flag=True, help="Show what one calibration pass predicts at the same levels too.")
 @click.option("--weights", multiple=True, metavar="PATTERN", help="Scan only weights of such names (* is anything).")
@@ -67,6 +78,7 @@ def command(
     """
     from onnxsens.api import scan
     from onnxsens.cli.building import build_options, build_searches
+    from onnxsens.cli.next_steps import after_scan
     from onnxsens.cli.progress import Progress
     from onnxsens.errors import IncompleteError
     from onnxsens.forecast import estimate
@@ -87,5 +99,7 @@ def command(
             model, settings, folder, chosen, limits, progress, control=control, predict=predict, weights=weights
         )
     shell.result(curves.scan(result), documents.scan(result))
+    whole = settings.holdout > 0 and not weights and "+" not in settings.technique
+    shell.next(after_scan(folder, settings, plannable=whole and not result.failures))
     if result.failures:
         raise IncompleteError(f"{len(result.failures)} weights have points that could not be measured; see the table")

@@ -7,9 +7,10 @@ import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -18,6 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from onnxsens.ahead import start_ahead
+from onnxsens.cli.config import NOTES, configured, save_config
+from onnxsens.cli.options import PATH
+from onnxsens.cli.streams import ready_streams
 from onnxsens.errors import OnnxsensError, SetupError, TerminatedError, UsageError
 from onnxsens.signals import TIME_LIMIT, heeded, watched
 from onnxsens.spawning import spare
@@ -25,8 +29,9 @@ from onnxsens.spawning import spare
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-UNWRAPPED = 200  # columns
+UNWRAPPED = 100_000  # columns
 RUNS_MODELS = frozenset({"auto", "doctor", "inspect", "plan", "scan", "verify"})
+LAST_WAIT = 0.3  # seconds, for the last words of somebody else
 LONGEST_TIME = 1e8  # seconds, of a clock
 BUG = "this is a bug of ours; run again with --debug and report what it prints"
 
@@ -40,6 +45,7 @@ class Shell:
         printed: whether the JSON document is out; there is only one.
         ending: the number of a signal that wants us gone.
         time_limit: in seconds, where there is one.
+        told: whether it was said how all ended, which is said once.
     """
 
     verbosity: int
@@ -50,11 +56,11 @@ class Shell:
     printed: bool = False
     ending: int | None = None
     time_limit: float = 0.0
+    told: bool = False
+    _telling: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __post_init__(self) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
+        ready_streams()
 
     def console(self, *, stderr: bool) -> "Console":
         """A rich console; without colour where asked, or where NO_COLOR is set."""
@@ -63,7 +69,9 @@ class Shell:
         # Without a terminal there is no edge to wrap at; whoever reads a log wants whole lines.
         stream = sys.stderr if stderr else sys.stdout
         width = None if stream.isatty() or "COLUMNS" in os.environ else UNWRAPPED
-        return Console(stderr=stderr, no_color=True if not self.color else None, highlight=False, width=width)
+        if not self.color or os.environ.get("NO_COLOR"):
+            return Console(stderr=stderr, color_system=None, highlight=False, width=width)  # not even bold
+        return Console(stderr=stderr, highlight=False, width=width)
 
     def result(self, shown: "RenderableType", document: Any) -> None:
         """The command's result: for people, or as the one JSON document."""
@@ -80,6 +88,18 @@ class Shell:
         if not self.as_json and self.verbosity >= 0:
             sys.stderr.write("\n" + "".join(f"wrote {inert(str(path))}\n" for path in paths))
 
+    def next(self, steps: Sequence[tuple[str, str | Sequence[str]]]) -> None:
+        """Say on stderr what can be done now.
+
+        Args:
+            steps: what for, and a text, or the words of a command.
+        """
+        from onnxsens.report.commands import shown_steps
+
+        if steps and not self.as_json and self.verbosity >= 0:
+            width = self.console(stderr=True).width if sys.stderr.isatty() else UNWRAPPED
+            sys.stderr.write(shown_steps(steps, width))
+
     def note(self, text: str) -> None:
         """Something the user should know, on stderr."""
         from onnxsens.report.text import message
@@ -93,17 +113,31 @@ class Shell:
 
         code = error.exit_code if code is None else code
         text = message(str(error))
-        sys.stderr.write(f"error: {text}\n")
-        if self.as_json and not self.printed:
-            sys.stdout.write(json.dumps({"error": text, "exit_code": code}) + "\n")
+        with self._telling:
+            if self.told:
+                return code  # by `last_words`, which waited for us no longer
+            self.told = True
+            sys.stderr.write(f"error: {text}\n")
+            if self.as_json and not self.printed:
+                sys.stdout.write(json.dumps({"error": text, "exit_code": code}) + "\n")
+            flush_streams()  # whoever waits for us may end the process now
         return code
 
     def last_words(self, number: int) -> None:
         """Where it takes too long to end in order: what is on disk is whole at any moment."""
-        text = interrupted(number, self)
-        os.write(2, f"error: {text}\n".encode("utf-8", "backslashreplace"))
-        if self.as_json and not self.printed:
-            os.write(1, (json.dumps({"error": text, "exit_code": 128 + number}) + "\n").encode())
+        # Whoever holds it is saying the same, and may be stuck in that: nobody reads what we write.
+        if not self._telling.acquire(timeout=LAST_WAIT):
+            return
+        try:
+            if self.told:
+                return
+            self.told = True
+            text = interrupted(number, self)
+            os.write(2, f"error: {text}\n".encode("utf-8", "backslashreplace"))
+            if self.as_json and not self.printed:
+                os.write(1, (json.dumps({"error": text, "exit_code": 128 + number}) + "\n").encode())
+        finally:
+            self._telling.release()
 
     @contextlib.contextmanager
     def limited(self, seconds: float | None) -> Iterator[None]:
@@ -133,21 +167,47 @@ class Shell:
 
 
 def shared(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command `-v`, `-q`, `--no-color`, `--json`, `--debug`, and its manners at the end.
+    """Give a command `-v`, `-q`, `--no-color`, `--json`, `--debug`, `--config`, `--save-config`, and its manners at the
+    end.
 
     The command gets a `Shell` as its first argument.
     """
 
+    @click.option(
+        "--config",
+        type=PATH,
+        is_eager=True,
+        expose_value=False,
+        callback=configured,
+        envvar="ONNXSENS_CONFIG",
+        metavar="FILE",
+        help="Options in TOML, under [COMMAND] or for all. What is typed here, and ONNXSENS_* variables, go first.",
+    )
+    @click.option("--save-config", type=PATH, metavar="FILE", help="Write the options in effect, for --config.")
     @click.option("-v", "--verbose", count=True, help="Say more: every evaluation.")
     @click.option("-q", "--quiet", is_flag=True, help="Only errors.")
     @click.option("--no-color", is_flag=True, help="Plain text. NO_COLOR does the same.")
     @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(command)
-    def wrapper(verbose: int, quiet: bool, no_color: bool, as_json: bool, debug: bool, **arguments: Any) -> None:
+    def wrapper(
+        save_config: Path | None,
+        verbose: int,
+        quiet: bool,
+        no_color: bool,
+        as_json: bool,
+        debug: bool,
+        **arguments: Any,
+    ) -> None:
         shell = Shell(-1 if quiet else verbose, as_json, not no_color, debug)
-        ahead = not arguments.get("in_process", True) and click.get_current_context().info_name in RUNS_MODELS
-        code = guarded(shell, lambda: command(shell, **arguments), ahead=ahead)
+        ctx = click.get_current_context()
+        ahead = not arguments.get("in_process", True) and ctx.info_name in RUNS_MODELS
+
+        def run() -> None:
+            tell_settings(shell, ctx, save_config, force=bool(arguments.get("force")))
+            command(shell, **arguments)
+
+        code = guarded(shell, run, ahead=ahead)
         leave_on_signals(code)  # what was decided; but code of the user's may still keep us from leaving
         if shell.ending is not None:
             leave_at_once(code)  # an interpreter that ends in order hears signals no more, and dies of a second one
@@ -156,11 +216,26 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-def leave_at_once(code: int) -> NoReturn:
-    """Everything has been put away and said."""
+def tell_settings(shell: Shell, ctx: click.Context, target: Path | None, *, force: bool) -> None:
+    """Notes on where options came from; and where they are to be kept, the file of them."""
+    for note in ctx.meta.get(NOTES, ()):
+        shell.note(note)
+    if target is not None:
+        for note in save_config(ctx, target, force=force):
+            shell.note(note)
+        shell.wrote([target])
+
+
+def flush_streams() -> None:
+    """Let go of what was said."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
             stream.flush()
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """Everything has been put away and said."""
+    flush_streams()
     os._exit(code)
 
 

@@ -5,12 +5,14 @@ from typing import Any
 
 import click
 
+from onnxsens.cli.choices import TARGETS
+from onnxsens.cli.grouped import Grouped
 from onnxsens.cli.options import PATH, guard_options
 from onnxsens.cli.shell import Shell, shared
 
 
-@click.command("targets", epilog="Example: onnxsens targets xnnpack models/fashion_cnn.onnx")
-@click.argument("name", required=False)
+@click.command("targets", cls=Grouped, epilog="Example: onnxsens targets xnnpack models/fashion_cnn.onnx")
+@click.argument("name", required=False, shell_complete=TARGETS)
 @click.argument("model", required=False, type=PATH)
 @guard_options
 @shared

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from onnxsens.cli.choices import LIMITS
+from onnxsens.cli.grouped import Grouped
 from onnxsens.cli.options import (
     PATH,
     data_option,
@@ -19,12 +21,20 @@ from onnxsens.cli.shell import Shell, shared
 
 
 @click.command(
-    "verify", epilog="Example: onnxsens verify model.onnx out/plan.json -d samples.npz --max-drop accuracy=0.01"
+    "verify",
+    cls=Grouped,
+    epilog="Example: onnxsens verify model.onnx out/plan.json -d samples.npz --max-drop accuracy=0.01",
 )
 @model_argument
 @click.argument("plan", type=PATH)
 @data_option(required=True)
-@click.option("--max-drop", multiple=True, metavar="METRIC=X", help="Limit. Repeatable.  [default: the plan's goal]")
+@click.option(
+    "--max-drop",
+    multiple=True,
+    metavar="METRIC=X",
+    shell_complete=LIMITS,
+    help="Limit. Repeatable.  [default: the plan's goal]",
+)
 @click.option("--confidence", default="0.95", show_default=True, metavar="C", help="Of the bound; none: the estimate.")
 @preprocessing_options
 @engine_options
@@ -37,15 +47,18 @@ def command(shell: Shell, model: Path, plan: Path, max_drop: Sequence[str], conf
     """
     from onnxsens.api import verify
     from onnxsens.cli.building import build_options
+    from onnxsens.cli.next_steps import after_verification
     from onnxsens.cli.progress import Progress
     from onnxsens.errors import LimitExceededError
     from onnxsens.plan import parse_limits
     from onnxsens.report import documents, terminal
 
     limits = parse_limits(max_drop) or None
+    settings = build_options(**options)
     with Progress(shell) as progress:
-        result = verify(model, plan, build_options(**options), limits, parse_confidence(confidence), progress)
+        result = verify(model, plan, settings, limits, parse_confidence(confidence), progress)
     shell.result(terminal.verification(result), documents.verification(result))
     if not result.holds:
+        shell.next(after_verification(result, plan, model, settings))
         broken = [*result.failures, *(name for name, verdict in result.verdicts.items() if not verdict.holds)]
         raise LimitExceededError(f"the plan exceeds its limit in {', '.join(broken)}; prune less, or allow more")

@@ -11,6 +11,7 @@ from onnxsens.plan.climbing import CORRECTIONS, Climb
 from onnxsens.plan.ensemble import Accepts, Candidate, Ensemble
 from onnxsens.plan.evolution import Evolution
 from onnxsens.plan.goal import LOOKS
+from onnxsens.plan.leading import Leader
 from onnxsens.plan.pickers import MEMBERS, Ground, Levels
 from onnxsens.plan.pickers.sweet_spotter import SweetSpotterPicker
 from onnxsens.plan.racing import race
@@ -98,6 +99,7 @@ class Planner:
         Raises:
             GoalError: no plan but the dense model keeps the limits.
         """
+        self._scanner.on_joint = Leader(self._task.goal, self._task.search_metric, self._scanner.observer)
         if self._task.goal.kind == "max-drop":
             return self._choose_within()
         self._scanner.observer.stage("choice", self._expected)

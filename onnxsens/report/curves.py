@@ -2,11 +2,13 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from onnxsens.report.tables import FOLDED, RIGHT, table
+from onnxsens.report.sparklines import Scale
+from onnxsens.report.tables import CURVE, FOLDED, NAME, RIGHT, table
 from onnxsens.report.text import count, inert, percent
 from onnxsens.results import ScanResult
 from onnxsens.scan import Point
@@ -30,7 +32,7 @@ def scan(result: ScanResult) -> RenderableType:
         parts += [
             table(
                 f"picks by {inert(result.search_metric)}: {goal}",
-                [("weight", FOLDED), *((name, RIGHT) for name in picking)],
+                [("weight", NAME), *((name, RIGHT) for name in picking)],
                 [
                     [inert(weight), *(percent(picks[weight].level) for picks in picking.values())]
                     for weight, effect in result.effects.items()
@@ -58,25 +60,44 @@ def curves(result: ScanResult) -> RenderableType:
     asked = Counter(level for levels in found.values() for level in levels)
     shown = sorted(level for level, _ in asked.most_common(SHOWN_LEVELS))
     rows = []
+    points_of = drops_by_sparsity(result.points, result.search_metric)
+    chances_of = drops_by_sparsity(result.control, result.search_metric)
+    scale = Scale.of([*points_of.values(), *chances_of.values()])
     for weight, levels in found.items():
-        rows.append([inert(weight), *(levels.get(level, "") for level in shown), remark(result, weight)])
+        curve = scale.line(points_of[weight]) if scale and weight in points_of else ""
+        rows.append([inert(weight), *(levels.get(level, "") for level in shown), curve, remark(result, weight)])
         if random[weight]:
             chance = "random costs no more: the criterion says nothing here"
             last = chance if weight in result.no_better_than_random else ""
-            rows.append(["  at random", *(random[weight].get(level, "") for level in shown), last])
+            curve = scale.line(chances_of[weight]) if scale else ""
+            rows.append(["  at random", *(random[weight].get(level, "") for level in shown), curve, last])
         if weight in result.predicted:
             drops = (f"{result.predicted[weight].drop_at(level):.3g}" for level in shown)
-            rows.append(["  predicted", *drops, "from one of these points and the layer's own error"])
+            rows.append(["  predicted", *drops, "", "from one of these points and the layer's own error"])
         elif weight in result.unpredicted:
-            rows.append(["  predicted", *("" for _ in shown), f"nothing: {inert(result.unpredicted[weight])}"])
+            rows.append(["  predicted", *("" for _ in shown), "", f"nothing: {inert(result.unpredicted[weight])}"])
     left_out = "" if len(shown) == len(asked) else f" ({len(shown)} of {len(asked)} levels; all with --json)"
     otherwise = any(map(differs, result.points))
     return table(
         f"drop in {inert(result.search_metric)} at each sparsity, one weight at a time{left_out}"
         + ("; @ the sparsity it comes to, where that is not what was asked for" if otherwise else ""),
-        [("weight", FOLDED), *((percent(level), RIGHT) for level in shown), ("", FOLDED)],
+        [
+            ("weight", NAME),
+            *((percent(level), RIGHT, 1 + at % 2) for at, level in enumerate(shown)),
+            ("curve", CURVE),
+            ("", FOLDED),
+        ],
         rows,
+        scale.legend(inert(result.search_metric)) if scale else "",
     )
+
+
+def drops_by_sparsity(points: Sequence[Point], metric: str) -> dict[str, list[tuple[float, float]]]:
+    """What each weight loses, at each sparsity that was measured of it."""
+    found: dict[str, dict[float, float]] = {}
+    for point in points:
+        found.setdefault(point.weight, {})[point.sparsity] = point.observed(metric).drop
+    return {weight: sorted(drops.items()) for weight, drops in found.items()}
 
 
 def cell(point: Point, metric: str) -> str:

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from onnxsens.model import Skipped, Weight
-from onnxsens.report.tables import FOLDED, LEFT, RIGHT, table
+from onnxsens.report.tables import FOLDED, LEFT, NAME, RIGHT, table
 from onnxsens.report.text import count, inert, percent, rounded
 from onnxsens.results import Inspection
 
@@ -25,13 +25,13 @@ def inspection(result: Inspection, sort: str) -> RenderableType:
     planned = table(
         "weights that can be pruned",
         [
-            ("weight", FOLDED),
-            ("used by", FOLDED),
-            ("shape", LEFT),
-            ("stored as", FOLDED),
+            ("weight", NAME),
+            ("used by", FOLDED, 3),
+            ("shape", LEFT, 4),
+            ("stored as", FOLDED, 5),
             ("elements", RIGHT),
-            ("MACs", RIGHT),
-            ("zeros", RIGHT),
+            ("MACs", RIGHT, 2),
+            ("zeros", RIGHT, 1),
         ],
         [
             [
@@ -48,7 +48,7 @@ def inspection(result: Inspection, sort: str) -> RenderableType:
     )
     left_alone = table(
         "left alone",
-        [("tensor", FOLDED), ("shape", LEFT), ("type", LEFT), ("elements", RIGHT), ("reason", FOLDED)],
+        [("tensor", NAME), ("shape", LEFT, 2), ("type", LEFT, 1), ("elements", RIGHT), ("reason", FOLDED)],
         [
             [
                 inert(row.name),

@@ -1,25 +1,36 @@
 """Plans, verifications and the rest as rich tables and lines for the terminal."""
 
+from collections.abc import Mapping
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from onnxsens.plan.front import Front
 from onnxsens.plan.planfile import Difference, MetricQuality, Plan, PlannedWeight, size_of
-from onnxsens.report.tables import FOLDED, LEFT, RIGHT, lines, table
+from onnxsens.report.sparklines import Points, Scale
+from onnxsens.report.tables import CURVE, FOLDED, FOLDED_RIGHT, LEFT, NAME, RIGHT, lines, table
 from onnxsens.report.text import count, duration, inert, message, percent, quality, size
 from onnxsens.results import Applied, Diagnosis, Estimate, RunRecord, RunReport, Verification
 from onnxsens.targets import targets
 
+PREDICTED = "as predicted through the measured points, else on straight lines between them, blank beyond"
 
-def plan(made: Plan) -> RenderableType:
-    """The answer first, then the candidates, then every weight."""
+
+def plan(made: Plan, curves: Mapping[str, Points] | None = None) -> RenderableType:
+    """The answer first, then the candidates, then every weight.
+
+    Args:
+        curves: by weight, drop of the search metric by sparsity.
+    """
+    curves = curves or {}
+    scale = Scale.of(curves.values())
     proposals = table(
         "what each picker proposed, measured as a whole on samples of the search split",
         [
             ("picker", LEFT),
             ("sparsity" if made.level_kind == "sparsity" else "saved", RIGHT),
-            ("samples", RIGHT),
-            *((inert(name) + " drop", RIGHT) for name in made.quality.metrics),
+            ("samples", RIGHT, 2),
+            *((inert(name) + " drop", RIGHT, 1) for name in made.quality.metrics),
             ("", FOLDED),
         ],
         [
@@ -37,12 +48,13 @@ def plan(made: Plan) -> RenderableType:
     weights = table(
         "the plan",
         [
-            ("weight", FOLDED),
-            ("operator", LEFT),
-            ("shape", LEFT),
+            ("weight", NAME),
+            ("operator", LEFT, 2),
+            ("shape", LEFT, 3),
             *([] if zeroes else [(inert(made.level_kind), RIGHT)]),
             ("sparsity", RIGHT),
-            ("zeros", RIGHT),
+            ("zeros", RIGHT, 1),
+            ("curve", CURVE),
             ("", FOLDED),
         ],
         [
@@ -53,10 +65,12 @@ def plan(made: Plan) -> RenderableType:
                 *([] if zeroes else ["-" if weight.setting is None else f"{weight.setting:g}"]),
                 percent(weight.sparsity),
                 f"{count(weight.zeros)} / {count(size_of(weight))}",
+                scale.line(curves[weight.name]) if scale and weight.name in curves else "",
                 remark(weight),
             ]
             for weight in made.weights
         ],
+        scale.legend(inert(made.objective.search_metric), PREDICTED) if scale else "",
     )
     return Group(headline(made), Text(), proposals, Text(), *compared(made), weights)
 
@@ -71,7 +85,8 @@ def compared(made: Plan) -> list[RenderableType]:
     ):
         if rows:
             names = list(rows[0].metrics)
-            columns = [("", LEFT), ("sparsity", RIGHT), *((f"{inert(name)} drop", RIGHT) for name in names)]
+            drops = [(f"{inert(name)} drop", FOLDED_RIGHT, 1) for name in names]
+            columns = [("", LEFT, 0), ("sparsity", RIGHT, 0), *drops]
             cells = [
                 [inert(row.name), percent(row.sparsity), *(with_interval(row.metrics.get(name)) for name in names)]
                 for row in rows
@@ -102,7 +117,7 @@ def front(found: Front) -> RenderableType:
     names = list(dict.fromkeys(name for point in found.points for name in point.drops))
     return table(
         "the front, measured as a whole on samples of the search split; none of these is verified",
-        [("sparsity", RIGHT), ("picker", LEFT), *((f"{inert(name)} drop", RIGHT) for name in names), ("", LEFT)],
+        [("sparsity", RIGHT), ("picker", LEFT), *((f"{inert(name)} drop", RIGHT, 1) for name in names), ("", LEFT)],
         [
             [
                 percent(point.sparsity),

@@ -1,6 +1,6 @@
 """Who watches a scan: a progress display, or nobody."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Observer(Protocol):
@@ -17,6 +17,20 @@ class Observer(Protocol):
 
     def detail(self, text: str) -> None:
         """How something is done, for those who want to know."""
+
+
+@runtime_checkable
+class PlanObserver(Observer, Protocol):
+    """Somebody who also wants to know how far a choice has come; other observers are not told."""
+
+    def best(self, text: str) -> None:
+        """The best whole plan so far, of those that were measured; not checked yet."""
+
+
+def tell_best(observer: Observer, text: str) -> None:
+    """Pass it on to whoever wants to know."""
+    if isinstance(observer, PlanObserver):
+        observer.best(text)
 
 
 class Nobody:

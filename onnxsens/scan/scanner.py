@@ -80,6 +80,8 @@ class Scanner:
         self._shapes: Mapping[str, PredictedCurve] = {}
         self._predicted_metric = ""
         self._joints = JointRuns(store, evaluator, sampling, sizes, observer)
+        self.on_joint: Callable[[Joint], None] | None = None
+        """Told of every whole plan on the search split; decides nothing."""
 
     @property
     def weights(self) -> tuple[Weight, ...]:
@@ -200,7 +202,10 @@ class Scanner:
             if zeros[weight.name] > weight.zeros and base == DENSE
         )
         variant = Variant(levels, self.sparsity(levels), changes, zeros, base)
-        return self._joints.joint(variant, split, metrics, enough, most, within)
+        found = self._joints.joint(variant, split, metrics, enough, most, within)
+        if self.on_joint is not None and split == "search":
+            self.on_joint(found)
+        return found
 
     def look_for_effects(self, weights: Sequence[Weight] | None = None) -> dict[str, Effect]:
         """The canary, on every weight or on these: what zeroing all of it does to the outputs on the scan's samples."""
