@@ -14,7 +14,7 @@ from onnxsens.engine.questions import DENSE, Measurement
 from onnxsens.errors import InputError
 from onnxsens.plan import Plan, read_plan
 from onnxsens.plan.front import read_front
-from onnxsens.results import CurvePoint, MeasuredCurve, RunRecord
+from onnxsens.results import BUDGET, CurvePoint, MeasuredCurve, RunRecord
 from onnxsens.retelling import command_of
 from onnxsens.scan.examining import examine, reading
 from onnxsens.scan.ledger import Block, Entry
@@ -59,18 +59,16 @@ def gather(folder: Path) -> RunRecord:
             failures = dict(database.execute(FAILURES, (DENSE,)))
             technique = technique_of(plan, curves)
             metric = metric_of(plan, settings, curves)
+            searched = [each for each in curves if (each.technique, each.metric) == (technique, metric)]
+            shapes = dict(shapes_in(database.execute(PREDICTIONS, (technique,))))
             known = {
                 "effects": dict(database.execute(EFFECTS)),
                 "dense": dense_of(measured),
                 "technique": technique,
                 "search_metric": metric,
                 "unpredicted": dict(database.execute(UNPREDICTED, (technique,))),
-                "predicted": dict(
-                    predicted_in(
-                        database.execute(PREDICTIONS, (technique,)),
-                        [each for each in curves if (each.technique, each.metric) == (technique, metric)],
-                    )
-                ),
+                "predicted": dict(predicted_of(shapes, searched)),
+                "foretold": dict(foretold_of(shapes, searched)),
             }
     model = plan.model.file if plan else Path(str(settings.get("model", ""))).name
     front = read_front(folder / PARETO_FILE) if (folder / PARETO_FILE).exists() else None
@@ -83,6 +81,7 @@ def gather(folder: Path) -> RunRecord:
         tuple(places_of(folder, settings)),
         front=front,
         command=command_of(settings, plan, model),
+        budget_command=command_of(settings, plan, model, goal=("--sparsity", BUDGET)) if plan else (),
         **known,
     )
 
@@ -135,17 +134,45 @@ def metric_of(plan: Plan | None, settings: Mapping[str, Any], curves: Sequence[M
     return next((name for name in ("kl", "dense-mse") if name in names), next(iter(names), None))
 
 
-def predicted_in(
-    rows: Iterable[tuple[Any, ...]], curves: Sequence[MeasuredCurve]
-) -> Iterator[tuple[str, tuple[tuple[float, float], ...]]]:
-    """Predicted curves of weights, each through the points that were measured of it."""
-    measured = {curve.weight: [(point.sparsity, point.drop) for point in curve.points] for curve in curves}
+def shapes_in(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, PredictedCurve]]:
+    """Predicted curves of weights, not yet scaled by anything measured."""
     for weight, found in groupby(rows, key=lambda row: row[0]):
         shape = list(found)
-        curve = PredictedCurve(weight, shape[0][2], tuple(row[1] for row in shape), tuple(row[3] for row in shape))
-        scaled = curve.scaled(measured.get(weight, []))
+        yield (
+            weight,
+            PredictedCurve(weight, shape[0][2], tuple(row[1] for row in shape), tuple(row[3] for row in shape)),
+        )
+
+
+def predicted_of(
+    shapes: Mapping[str, PredictedCurve], curves: Sequence[MeasuredCurve]
+) -> Iterator[tuple[str, tuple[tuple[float, float], ...]]]:
+    """Predicted curves of weights, each through the points that were measured of it."""
+    measured = {curve.weight: pairs_of(curve) for curve in curves}
+    for weight, shape in shapes.items():
+        scaled = shape.scaled(measured.get(weight, []))
         if scaled is not None:
             yield weight, tuple((level, scaled.drop_at(level)) for level in SHOWN_LEVELS)
+
+
+def foretold_of(
+    shapes: Mapping[str, PredictedCurve], curves: Sequence[MeasuredCurve]
+) -> Iterator[tuple[str, tuple[tuple[float, float, float], ...]]]:
+    """How well measured points are predicted by the others of the same weight."""
+    for curve in curves:
+        points = pairs_of(curve)
+        if curve.weight not in shapes or len(points) < 2:
+            continue
+        said = [shapes[curve.weight].scaled(points[:place] + points[place + 1 :]) for place in range(len(points))]
+        pairs = zip(points, said, strict=True)
+        found = tuple((level, scaled.drop_at(level), drop) for (level, drop), scaled in pairs if scaled is not None)
+        if found:
+            yield curve.weight, found
+
+
+def pairs_of(curve: MeasuredCurve) -> list[tuple[float, float]]:
+    """Levels and drops."""
+    return [(point.sparsity, point.drop) for point in curve.points]
 
 
 def block_of(row: tuple[Any, ...]) -> Block:

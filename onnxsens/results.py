@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from onnxsens.engine import Effect
 from onnxsens.model import Inventory, Model, Skipped
@@ -12,6 +12,8 @@ from onnxsens.plan.front import Front
 from onnxsens.plan.planfile import Plan
 from onnxsens.plan.verification import Verdict
 from onnxsens.scan import Curve, Pick, Point
+
+BUDGET: Final = "\0"  # the word that a sparsity takes the place of; no command line can hold it
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,8 @@ class RunRecord:
         front: the best plan at each of many sparsities; None unless asked for.
         curves: what was measured, for each weight, technique and metric; random pruning is a technique of its own.
         predicted: by weight, sparsity and drop of `search_metric` on the predicted curve through the measured points.
+        foretold: by weight, for each of its measured points: sparsity, the drop that a curve through its other points
+            predicts there, and the drop that was measured; only of weights with several points.
         unpredicted: weights without such a curve, and why.
         effects: what zeroing a whole weight does to the outputs, by weight.
         failures: weights with a point that could not be measured, and the last reason.
@@ -198,6 +202,7 @@ class RunRecord:
         technique: of the plan's points; of a scan alone, the first that was measured.
         search_metric: what searches look at; None where nothing says so.
         command: words that make such a run, without folders.
+        budget_command: words that make a plan of any sparsity, `BUDGET` in its place; empty without a plan.
         places: folders of this machine, which texts here may name and nothing that is passed on does.
     """
 
@@ -215,6 +220,8 @@ class RunRecord:
     technique: str | None = None
     search_metric: str | None = None
     command: Sequence[str] = ()
+    foretold: Mapping[str, Sequence[tuple[float, float, float]]] = field(default_factory=dict)
+    budget_command: Sequence[str] = ()
 
     @property
     def weights(self) -> list[str]:

@@ -81,10 +81,10 @@ def test_in_a_browser_it_draws_every_curve_and_asks_for_nothing(run: Path, page:
     with browser(program) as opened:
         seen = opened.visit(
             page,
-            "document.querySelectorAll('figure').length",
-            "[...document.querySelectorAll('path')].every((path) => path.getTotalLength() > 0)",
-            "document.querySelectorAll('option').length",
-            "getComputedStyle(document.querySelector('.curve')).fill",
+            "document.querySelectorAll('#small figure').length",
+            "[...document.querySelectorAll('#overlay path')].every((path) => path.getTotalLength() > 0)",
+            "document.querySelectorAll('#metric option').length",
+            "getComputedStyle(document.querySelector('#overlay .guess')).fill",
         )
     assert not seen.dialogs and not seen.requests and not seen.complaints
     assert seen.answers[0] == len(weights) and seen.answers[1] is True and seen.answers[2] >= 1

@@ -40,8 +40,11 @@ LIVE = re.compile(r"\x1b\[(?:[0-9;]*m|[0-9]*[AK]|2K|\?25[lh])|\r")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 TAGS = {
     "html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "p", "main", "section", "table", "thead",
-    "tbody", "tr", "th", "td", "label", "select", "div", "noscript", "footer", "script",
+    "tbody", "tr", "th", "td", "label", "select", "div", "noscript", "footer", "script", "a", "b", "br", "button",
+    "code", "dd", "details", "dl", "dt", "fieldset", "figcaption", "figure", "h3", "h4", "input", "legend", "li",
+    "line", "nav", "option", "output", "pre", "rect", "small", "span", "summary", "svg", "ul",
 }  # fmt: skip
+LINK = r"#[a-z-]+|https://github\.com/[\w.-]+/[\w.-]+/issues/\d+"
 
 
 @dataclass
@@ -232,7 +235,10 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Keep what is none of ours."""
-        if tag not in TAGS or any(name.startswith("on") or name in {"src", "href", "style"} for name, _ in attrs):
+        strange = any(name.startswith("on") or name in {"src", "style"} for name, _ in attrs)
+        # Parts of the page, and sources that targets name; no model has a say in either.
+        away = [value or "" for name, value in attrs if name == "href"]
+        if tag not in TAGS or strange or not all(re.fullmatch(LINK, value) for value in away):
             self.strange.append(f"<{tag} {attrs}>")
 
 

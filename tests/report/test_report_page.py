@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -26,8 +27,13 @@ from onnxsens.plan.planfile import (
     SkippedParameters,
     Totals,
 )
-from onnxsens.report.page import MOST_DRAWN, drop_alone, in_script, page
+from onnxsens.report.page import page
+from onnxsens.report.page.drawing import in_script
+from onnxsens.report.page.gains import gains
+from onnxsens.report.page.marks import Mark, Scale
+from onnxsens.report.page.words import Alone, drop_alone
 from onnxsens.results import CurvePoint, MeasuredCurve, RunRecord
+from tests.report.made_runs import made_run
 
 DIGEST = "0" * 64
 
@@ -163,9 +169,14 @@ def test_the_policy_allows_what_is_on_the_page_and_nothing_else() -> None:
 
 def test_nothing_on_the_page_is_loaded() -> None:
     for tag, attributes in Elements(page_of("plain", "w")).tags:
-        assert not set(attributes) & {"src", "href", "srcset", "style", "action"}
+        assert not set(attributes) & {"src", "srcset", "style", "action"}
         assert not [name for name in attributes if name.startswith("on")], tag
-    assert "://" not in page_of("plain", "w").replace("http://www.w3.org/2000/svg", "")
+        if "href" in attributes:
+            address = attributes["href"] or ""
+            away = re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+/issues/\d+", address)
+            assert tag == "a" and (address.startswith("#") or (away and attributes["rel"] == "noreferrer noopener"))
+    text = page_of("plain", "w").replace("http://www.w3.org/2000/svg", "")
+    assert text.count("://") == text.count('<a href="https://github.com/')
 
 
 def test_it_has_the_answer_the_plan_and_what_is_left_alone() -> None:
@@ -173,7 +184,7 @@ def test_it_has_the_answer_the_plan_and_what_is_left_alone() -> None:
     words = " ".join(Elements(page(run_of(made, curve("a", "kl")))).words)
     assert "75.0 % of 200 weights are zero" in words and "verified at 95% confidence" in words
     assert "300 B compressed before, 200 B after" in words
-    assert "0.005 to 0.015" in words and "0.02" in words
+    assert "0.005 to 0.015" in words and "limit 0.02" in words
     for name in ("a", "b", "MatMul", "10x10", "50.0 %", "no effect on these samples, left dense"):
         assert name in words
 
@@ -188,26 +199,51 @@ def test_it_says_whether_the_plan_was_verified(verified: bool | None, said: str)
 def test_a_scan_without_a_plan_is_shown_too() -> None:
     text = page(run_of(None, curve("a", "kl")))
     assert "There is no plan yet" in text and "The plan</h2>" not in text
-    assert data_of(text)["weights"][0] | {"lines": []} == {"name": "a", "planned": None, "lines": []}
+    assert data_of(text)["weights"][0] | {"lines": []} == {"name": "a", "lines": []}
 
 
 def test_the_data_are_the_points_and_the_metric_of_the_search_comes_first() -> None:
     made = plan_of(weight("a", 50), text="kl")
-    data = data_of(
-        page(run_of(made, curve("a", "accuracy"), curve("a", "kl"), curve("zz", "kl", drops=(float("nan"),))))
-    )
-    assert data["metrics"] == ["kl", "accuracy"]
+    curves = (curve("a", "accuracy"), curve("a", "kl"), curve("zz", "kl", drops=(float("nan"),)))
+    data = data_of(page(replace(run_of(made, *curves), search_metric="kl", technique="magnitude")))
+    assert [metric["name"] for metric in data["metrics"]] == ["kl", "accuracy"] and data["search"] == 0
     first = data["weights"][0]
-    assert first["planned"] == 0.5 and [line["metric"] for line in first["lines"]] == [1, 0]
-    assert first["lines"][1]["points"][0] == pytest.approx([0.25, 0.1, 0.09, 0.11, 64])
-    assert data["weights"][1]["lines"][0]["points"] == []
+    assert first["level"] == 0.5 and [line[0] for line in first["lines"]] == [1, 0]
+    metric, technique, *columns = first["lines"][1]
+    assert (metric, data["techniques"][technique]) == (0, "magnitude")
+    assert columns == [[0.25, 0.5, 0.75], [0.1, 0.2, 0.4], [0.01, 0.01, 0.01], 64]
+    assert data["weights"][1]["lines"][0][2:] == [[], [], [], []]
 
 
-def test_of_very_many_weights_the_first_are_drawn_and_the_page_says_so() -> None:
-    curves = [curve(f"w{number}") for number in range(MOST_DRAWN + 5)]
-    text = page(run_of(None, *curves))
-    assert len(data_of(text)["weights"]) == MOST_DRAWN
-    assert f"The first {MOST_DRAWN} of {MOST_DRAWN + 5} weights are drawn" in text
+def test_the_data_are_as_exact_as_they_are_shown() -> None:
+    made = plan_of(weight("a", 33, sparsity=1 / 3), text="kl")
+    long = MeasuredCurve("a", "magnitude", "kl", (CurvePoint(2 / 3, 1 / 7, 1 / 7 - 1 / 900, 1 / 7 + 1 / 900, 64),))
+    run = replace(run_of(made, long), predicted={"a": ((0.0, 0.0), (1.0, 0.123456))}, search_metric="kl")
+    found = data_of(page(run))["weights"][0]
+    assert found["level"] == 0.3333 and found["lines"][0][2:5] == [[0.6667], [0.1429], [0.001111]]
+    assert found["predicted"] == [0, [0, 0.123]]
+
+
+@pytest.mark.parametrize(("layers", "most"), [(50, 200_000), (500, 3_000_000)])
+def test_a_page_is_small_enough_for_a_mail(layers: int, most: int) -> None:
+    assert len(page(made_run(layers, points=12)).encode()) < most
+
+
+def test_the_same_records_give_the_same_bytes() -> None:
+    assert page(made_run(9)) == page(made_run(9))
+
+
+def test_the_command_of_any_plan_of_the_front_has_its_gap_where_the_sparsity_goes() -> None:
+    before, after = data_of(page(made_run(3)))["front"]["command"]
+    assert before == "onnxsens auto 'made up.onnx' -d samples.npz --sparsity" and after == "-o out/"
+    assert data_of(page(replace(made_run(3), budget_command=())))["front"]["command"] is None
+    assert data_of(page(replace(made_run(3), front=None)))["front"] is None
+
+
+def test_of_an_answer_with_a_goal_the_command_and_the_names_in_the_framework_are_told() -> None:
+    words = " ".join(Elements(page(made_run(3))).words)
+    assert "onnxsens auto 'made up.onnx' -d samples.npz --max-drop accuracy=0.01 -o out/" in words
+    assert "layers.2.weight (transposed)" in words and "seed 0" in words and "drop of accuracy at most 0.01" in words
 
 
 def test_folders_of_this_machine_are_not_named() -> None:
@@ -218,13 +254,47 @@ def test_folders_of_this_machine_are_not_named() -> None:
     assert "own.py:loss" in text and "/conv1/weight" in text
 
 
-def test_the_drop_of_a_weight_by_itself_is_measured_or_between_two_that_were() -> None:
+def test_the_drop_of_a_weight_by_itself_is_measured_between_two_that_were_or_predicted() -> None:
     points = {"w": curve(drops=(0.1, 0.2, 0.4)).points}
-    assert drop_alone(weight(zeros=50), points) == "0.2"
-    assert drop_alone(weight(zeros=60), points) == "about 0.28"
-    assert drop_alone(weight(zeros=90), points) == "-"
-    assert drop_alone(weight(zeros=0), points) == "-"
-    assert drop_alone(weight("other"), points) == "-"
+    assert drop_alone(weight(zeros=50), points) == Alone("0.2", "measured")
+    assert drop_alone(weight(zeros=60), points) == Alone("0.28", "between")
+    assert drop_alone(weight(zeros=90), points) == Alone("-")
+    assert drop_alone(weight(zeros=0), points) == Alone("-")
+    assert drop_alone(weight("other"), points) == Alone("-")
+    assert drop_alone(weight(zeros=90), points, {"w": ((0.8, 0.4), (1.0, 0.8))}) == Alone("0.6", "predicted")
+    assert drop_alone(weight(zeros=50), points, {"w": ((0.0, 0.0), (1.0, 9.0))}) == Alone("0.2", "measured")
+
+
+def test_marks_lie_where_numbers_do_on_one_axis_with_zero() -> None:
+    axis = Scale.of([0.02, 0.06, None, float("inf")])
+    assert (axis.least, axis.most) == (0.0, 0.06)
+    assert axis.mark(0.03, 0.02, None, 0.06) == Mark(dot=50.0, low=34.33, high=None, zero=3.0, limit=97.0)
+    assert axis.at(float("nan")) == axis.at(0.06)
+    assert Scale.of([]).mark(0.0, None, None) == Mark(3.0, None, None, 3.0, None)
+    below = Scale.of([-0.5, 0.5])
+    assert below.mark(-0.5, -0.5, 0.5) == Mark(3.0, 3.0, 97.0, 50.0, None)
+
+
+def test_a_target_gains_from_the_weights_that_are_as_it_takes_them() -> None:
+    conv = {"op": "Conv", "shape": [10, 10, 1, 1]}
+    made = plan_of(
+        weight("a", 90, **conv),
+        weight("b", 50, **conv),
+        weight("c", 90, op="Conv", shape=[1, 4, 5, 5]),
+        weight("d", 0),
+    )
+    found = {each.name: each for each in gains(made)}
+    assert found["xnnpack"].faster == "maybe" and found["xnnpack"].why.startswith("1 of 3 pruned weights")
+    assert found["openvino-cpu"].faster == "no" and "Conv is none of MatMul, Gemm" in found["openvino-cpu"].why
+    assert "stored as float32, not as int8" in found["ethos-u"].why
+    assert "have to be 2:4" in found["tensorrt-2to4"].why and found["channel"].faster == "no"
+    assert found["size-only"].faster == found["dense-runtime"].faster == "no"
+    assert found["coreml-ane"].why == "2 of 3 pruned weights are as it takes them; the others: less than 75.0 % sparse"
+    link = next(source for source in found["xnnpack"].sources if source.link)
+    assert link.link == "https://github.com/google/XNNPACK/issues/1419"
+    whole = plan_of(weight("a", 50, pattern="channel", op="Gemm"))
+    assert next(each for each in gains(whole) if each.name == "channel").faster == "yes"
+    assert next(iter(gains(whole))).faster == "yes"
 
 
 def data_of(text: str) -> Any:
