@@ -264,7 +264,7 @@ def test_a_plan_without_a_run_beside_it(planned: onnxsens.Run, tmp_path: Path) -
 def test_report_and_check_are_of_the_run(run: onnxsens.Run, tmp_path: Path) -> None:
     assert run.report() == run.folder / "report.html"
     assert run.report(tmp_path / "page.html").read_bytes() == (run.folder / "report.html").read_bytes()
-    (tmp_path / "own.txt").write_text("mine")
+    (tmp_path / "own.html").write_text("mine")
     with pytest.raises(StorageError, match="give force=True"):
-        run.report(tmp_path / "own.txt")
+        run.report(tmp_path / "own.html")
     assert run.check().sound
