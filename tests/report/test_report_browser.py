@@ -11,11 +11,11 @@ import pytest
 from commands import ROOT, onnxsens
 from scipy.optimize import isotonic_regression
 
+from benchmarks.made_runs import made_run
 from onnxsens.report.page import page
 from onnxsens.results import RunRecord
 from tests.fault.browser import chromium
 from tests.report.looking import Opened, chromium_started, opened
-from tests.report.made_runs import made_run
 
 pytest.importorskip("playwright", reason="playwright, of the extra 'test', is not installed")
 pytest.importorskip("axe_playwright_python", reason="axe-playwright-python, of the extra 'test', is not installed")

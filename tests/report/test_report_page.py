@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.made_runs import made_run
 from onnxsens.plan.planfile import (
     Choice,
     DataSource,
@@ -33,7 +34,6 @@ from onnxsens.report.page.gains import gains
 from onnxsens.report.page.marks import Mark, Scale
 from onnxsens.report.page.words import Alone, drop_alone
 from onnxsens.results import CurvePoint, MeasuredCurve, RunRecord
-from tests.report.made_runs import made_run
 
 DIGEST = "0" * 64
 
