@@ -1,41 +1,107 @@
-"""`report`: a run as one file that can be passed on, so that it names no folder of this machine."""
+"""`report` and `curves`: runs as files that can be passed on, so that they name no folder of this machine."""
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from onnxsens.artefacts import OURS, REPORT_FILE
-from onnxsens.errors import InputError
+from onnxsens.errors import InputError, UsageError
 from onnxsens.files import claim, write_atomically
 from onnxsens.gathering import gather
-from onnxsens.report.page import HEAD, MARK, page
-from onnxsens.results import RunRecord
+from onnxsens.listing import rows_of
+from onnxsens.plugins import unknown
+from onnxsens.report.formats import Format, format_of
+from onnxsens.report.page import HEAD, MARK
+from onnxsens.results import CurveRow, RunRecord
 from onnxsens.scan.examining import examine
 from onnxsens.scan.lock import FILE as LOCK_FILE
 from onnxsens.scan.store import FILE as STORE_FILE
 
 
-def report(folder: str | Path, out: str | Path | None = None, *, force: bool = False) -> RunRecord:
-    """Write a run as one HTML page that needs nothing else.
+def report(
+    folder: str | Path,
+    out: str | Path | None = None,
+    *,
+    force: bool = False,
+    format: str | None = None,  # noqa: A002  (the same word as on the command line)
+) -> RunRecord:
+    """Write a run as one file that needs nothing else.
 
     Args:
-        folder: of the run; without a plan, the page shows what was measured.
-        out: the page; None puts it into the run folder.
-        force: overwrite what is there. An older page of ours is overwritten in any case.
+        folder: of the run; without a plan, the report shows what was measured.
+        out: the file; None puts it into the run folder.
+        force: overwrite what is there. An older page of ours is overwritten by a page in any case.
+        format: html, md, csv, json, png, svg or a plug-in's; None takes that of the suffix of `out`, or html.
 
     Returns:
-        What is on it.
+        What is in it.
     Raises:
+        UsageError: there is no such format.
         InputError: there is no run, or its store is damaged.
         PlanError: its plan cannot be read.
+        MissingPackageError: the format needs a package that is not installed.
         StorageError: `out` exists or cannot be written.
     """
     folder = Path(folder)
-    out = folder / REPORT_FILE if out is None else Path(out)
     gathered = gather(folder)
-    model = examine(folder / STORE_FILE).settings.get("model") if (folder / STORE_FILE).exists() else None
-    refuse_own(out, folder, model)
-    claim_page(out, force=force)
-    write_atomically(out, [page(gathered).encode("utf-8", "backslashreplace")])
+    out, chosen = target_of(folder, out, format)
+    claim_page(out, force=force) if chosen.name == "html" else claim(out, force=force)
+    write_atomically(out, [chosen.content(gathered)])
     return gathered
+
+
+def target_of(folder: Path, out: str | Path | None, name: str | None) -> tuple[Path, Format]:
+    """Where a report goes and in what format.
+
+    Raises:
+        UsageError: there is no such format.
+        InputError: it would take the place of a part of the run, or of its model.
+    """
+    if out is None:
+        chosen = format_of("", name)
+        return folder / f"{Path(REPORT_FILE).stem}{chosen.suffixes[0]}", chosen
+    refuse_part_of(folder, Path(out))
+    return Path(out), format_of(Path(out).suffix, name)
+
+
+def curves(
+    folder: str | Path,
+    *,
+    metric: str | None = None,
+    technique: str | None = None,
+    weights: Sequence[str] = (),
+) -> list[CurveRow]:
+    """The points of a run's curves, as rows of a table.
+
+    Args:
+        metric, technique: only these; None takes all.
+        weights: only those whose name matches one of these patterns, such as `conv*`; none takes all.
+
+    Returns:
+        By weight in the run's order, technique, metric; measured points first, then predicted ones; by sparsity.
+    Raises:
+        UsageError: no curve is of that metric or technique, or no weight's name matches.
+        InputError: there is no run, or its store is damaged.
+        PlanError: its plan cannot be read.
+    """
+    gathered = gather(Path(folder))
+    rows = rows_of(gathered)
+    for noun, wanted, known in (
+        ("metric", metric, [row.metric for row in rows]),
+        ("technique", technique, [row.technique for row in rows]),
+    ):
+        if wanted is not None and wanted not in known:
+            raise UsageError(unknown(noun, wanted, sorted(set(known)) or ["none"]))
+    for pattern in weights:
+        if not any(fnmatchcase(name, pattern) for name in gathered.weights):
+            raise UsageError(unknown("weight", pattern, gathered.weights or ["none"]))
+    return [
+        row
+        for row in rows
+        if metric in (None, row.metric)
+        and technique in (None, row.technique)
+        and (not weights or any(fnmatchcase(row.weight, pattern) for pattern in weights))
+    ]
 
 
 def claim_page(out: Path, *, force: bool) -> None:
@@ -53,15 +119,49 @@ def claim_page(out: Path, *, force: bool) -> None:
         claim(out, force=force)
 
 
-def refuse_own(out: Path, folder: Path, model: object) -> None:
-    """A page does not take the place of what a run is made of, nor of its model.
+def refuse_part_of(folder: Path, out: Path) -> None:
+    """Nothing that is made of a run takes the place of what it is made of, nor of its model.
 
+    Args:
+        folder: of the run; a plan alone is its own file.
     Raises:
         InputError: it would.
     """
-    own = [
-        folder / name for name in (*OURS, LOCK_FILE, f"{STORE_FILE}-wal", f"{STORE_FILE}-shm", f"{STORE_FILE}-journal")
-    ]
+    store = folder / STORE_FILE
+    model = examine(store).settings.get("model") if store.exists() else None
+    own = [folder, *(folder / name for name in (*OURS, LOCK_FILE))]
+    own += [folder / f"{STORE_FILE}-{ending}" for ending in ("wal", "shm", "journal")]
     own += [Path(model)] if isinstance(model, str) else []
-    if any(out.resolve() == each.resolve() or (out.exists() and each.exists() and out.samefile(each)) for each in own):
-        raise InputError(f"'{out}' is part of the run, or its model; choose another name for the page")
+    if any(same(out, each) for each in own if not each.is_dir()):
+        raise InputError(f"'{out}' is part of the run, or its model; choose another name")
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file, there or not."""
+    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
+
+
+def form_of(out: Path | None, name: str | None, usual: str, known: Sequence[str]) -> str:
+    """The format of a table that goes to `out`, or to standard output.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    if name is None:
+        name = usual if out is None or not out.suffix else out.suffix.lower().lstrip(".")
+    if name not in known:
+        raise UsageError(f"{unknown('format', name, list(known))}; or say --format")
+    return name
+
+
+def leave(out: Path, content: bytes, made_of: Sequence[Path], *, force: bool) -> None:
+    """Write a file that was made of runs or plans.
+
+    Raises:
+        InputError: it would take the place of a part of one of them.
+        StorageError: it exists and `force` is off, or it cannot be written.
+    """
+    for source in made_of:
+        refuse_part_of(source, out)
+    claim(out, force=force)
+    write_atomically(out, [content])

@@ -182,6 +182,29 @@ class MeasuredCurve:
 
 
 @dataclass(frozen=True)
+class CurveRow:
+    """A point of a curve as a row of a table.
+
+    Attributes:
+        kind: predicted ones have no interval and no samples.
+        drop: None where it is no finite number.
+        low, high: two standard errors on either side.
+        monotone: what a picker takes for the drop: never falling, never below 0.
+    """
+
+    weight: str
+    technique: str
+    metric: str
+    kind: Literal["measured", "predicted"]
+    sparsity: float
+    drop: float | None
+    low: float | None
+    high: float | None
+    samples: int
+    monotone: float | None
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """What is known of a run, from its files alone: for pages, tables, comparisons.
 

@@ -23,6 +23,7 @@ FLOORS = [
     {"plan"},
     {"frameworks"},
     {"artefacts", "results"},
+    {"listing"},
     {"report", "retelling"},
     {"gathering"},
     {"reporting"},

@@ -10,18 +10,22 @@ from onnxsens.cli.shell import Shell, shared
 
 @click.command("report", epilog="Example: onnxsens report out/ -o report.html")
 @click.argument("run", type=PATH)
-@click.option("-o", "out", type=PATH, metavar="FILE", help="The page.  [default: RUN/report.html]")
+@click.option("-o", "out", type=PATH, metavar="FILE", help="The report.  [default: RUN/report.html]")
+@click.option(
+    "--format", "form", metavar="FORMAT", help="html, md, csv, json, png or svg.  [default: by FILE's suffix, or html]"
+)
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @shared
-def command(shell: Shell, run: Path, out: Path | None, force: bool) -> None:
-    """Write the run in RUN as one page for a browser: the answer, the plan, and a curve for each weight.
+def command(shell: Shell, run: Path, out: Path | None, form: str | None, force: bool) -> None:
+    """Write the run in RUN as one file: the answer, the plan, and a curve for each weight.
 
-    The page needs no other file and no network, and names no folder of this machine.
+    It needs no other file and no network, and names no folder of this machine. html is a page for a browser, md the
+    same to read as text, csv a row for each weight, json all of it for programs; png and svg are pictures, which
+    need matplotlib: pip install 'onnxsens[plot]'.
     """
-    from onnxsens.artefacts import REPORT_FILE
     from onnxsens.report import documents, terminal
-    from onnxsens.reporting import report
+    from onnxsens.reporting import report, target_of
 
-    written = report(run, out, force=force)
+    written = report(run, out, force=force, format=form)
     shell.result(terminal.page(written), documents.page(written))
-    shell.wrote([out or run / REPORT_FILE])
+    shell.wrote([target_of(run, out, form)[0]])

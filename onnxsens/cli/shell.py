@@ -81,6 +81,12 @@ class Shell:
         elif self.verbosity >= 0:
             self.console(stderr=False).print(shown)
 
+    def text(self, content: bytes) -> None:
+        """A result that is a file's content already, as it is; so also with `--quiet`, since it is all there is."""
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
     def wrote(self, paths: Sequence[Path]) -> None:
         """Say which files are new, on stderr."""
         from onnxsens.report.text import inert

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from onnxsens.engine.questions import Measurement
+from onnxsens.plan.front import Front
 from onnxsens.plan.planfile import Plan
 from onnxsens.results import Inspection, RunRecord, RunReport, ScanResult, Verification
 from onnxsens.scan import Point
@@ -110,6 +111,11 @@ def scan(result: ScanResult) -> dict[str, Any]:
 def plan(made: Plan) -> Any:
     """The plan as in its file."""
     return msgspec.to_builtins(made)
+
+
+def front(found: Front) -> Any:
+    """The front as in its file."""
+    return msgspec.to_builtins(found)
 
 
 def findings(result: RunReport) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 MAX_NAME = 200
 MAX_MESSAGE = 2000
@@ -32,6 +33,13 @@ def message(text: str) -> str:
     """What is said to the user, on one line: names in it capped one by one, so that what to do is still there."""
     short = QUOTED.sub(lambda found: f"'{inert(found.group()[1:-1])}'", text)
     return capped(harmless(short[: MAX_MESSAGE + 1]), MAX_MESSAGE)
+
+
+def without_places(text: str, places: Sequence[str]) -> str:
+    """A text without folders of this machine: what lies in one keeps its name."""
+    for place in sorted(places, key=len, reverse=True):
+        text = text.replace(f"{place}/", "").replace(place, "...")
+    return text
 
 
 def capped(text: str, most: int) -> str:
