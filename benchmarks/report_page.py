@@ -17,9 +17,8 @@ from benchmarks.made_runs import made_run
 from benchmarks.timing import timed
 from onnxsens.report.page import page
 
-PAINTED = (
-    "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))"
-)
+PAINTED = """() => new Promise((done) =>
+  requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))"""
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 

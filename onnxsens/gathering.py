@@ -80,7 +80,7 @@ def gather(folder: Path) -> RunRecord:
         failures,
         tuple(places_of(folder, settings)),
         front=front,
-        command=command_of(settings, plan, model),
+        command=command_of(settings, plan, model, front=front is not None),
         budget_command=command_of(settings, plan, model, goal=("--sparsity", BUDGET)) if plan else (),
         **known,
     )

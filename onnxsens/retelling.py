@@ -18,12 +18,15 @@ PLAIN = {"technique": ("auto", "obs"), "update": ("auto", "reconstruct")}  # wha
 PLAIN_SCAN = {"technique": ("auto", "magnitude"), "update": ("auto", "none")}
 
 
-def command_of(settings: Mapping[str, Any], plan: Plan | None, model: str, goal: tuple[str, ...] = ()) -> list[str]:
+def command_of(
+    settings: Mapping[str, Any], plan: Plan | None, model: str, goal: tuple[str, ...] = (), *, front: bool = False
+) -> list[str]:
     """Its words, the first of them `onnxsens`; none where the run's store does not say what it was made from.
 
     Args:
         model: the model's file name.
         goal: in place of the plan's own.
+        front: whether it measures the front too.
     """
     data = settings.get("data")
     if not isinstance(data, str):
@@ -35,6 +38,7 @@ def command_of(settings: Mapping[str, Any], plan: Plan | None, model: str, goal:
     words += [word for pair in options_of(settings, plan) for word in pair]
     if plan and plan.steps:
         words += ["--iterative", str(len(plan.steps))]
+    words += ["--pareto"] if front else []
     return [*words, "-o", "out/"]
 
 

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 sys.path.append(str(ROOT))  # the suite is no part of what is installed
 
-from benchmarks import ablation, engine, growth, mapping, plan_quality, plan_time, wide_layer
+from benchmarks import ablation, engine, growth, mapping, plan_quality, plan_time, report_page, wide_layer
 from benchmarks.cases import METRICS, SHIPPED, case
 from benchmarks.floor import suffix_shares
 from benchmarks.making import make
@@ -196,3 +196,10 @@ def test_mapping_finds_its_own_checkpoint_and_refuses_the_other(capfd: pytest.Ca
     assert "is not the checkpoint of" in said.err
     assert said.out.count("exit 0") == 2
     assert said.out.count("exit 3") == 1
+
+
+def test_pages_are_weighed_and_opened(capsys: pytest.CaptureFixture[str]) -> None:
+    report_page.main(["--layers", "2", "4", "--rounds", "1", "--points", "1"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith(("| 2", "| 4"))]
+    small, large = (float(row[2].removesuffix(" kB")) for row in rows)
+    assert 30 < small < large < 200

@@ -2,11 +2,14 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import ROOT, onnxsens
 from scipy.optimize import isotonic_regression
@@ -79,11 +82,11 @@ def planned(folder: Path, *words: object) -> Path:
 
 @pytest.fixture(scope="module")
 def fashion_cnn(folder: Path) -> Path:
+    with np.load(MODELS / "fashion_mnist_test.npz") as arrays:
+        np.savez(folder / "few.npz", **{name: arrays[name][:1500] for name in arrays.files})
     prepared = ("--scale", "255", "--mean", "0.2860", "--std", "0.3530")
-    return planned(
-        folder / "fashion", MODELS / "fashion_cnn.onnx", "-d", MODELS / "fashion_mnist_test.npz", *prepared,
-        "--max-drop", "accuracy=0.01", "--update", "bias", "--scan-samples", "500",
-    )  # fmt: skip
+    goal = ("--max-drop", "accuracy=0.02", "--confidence", "none", "--technique", "magnitude", "--update", "none")
+    return planned(folder / "fashion", MODELS / "fashion_cnn.onnx", "-d", folder / "few.npz", *prepared, *goal)
 
 
 @pytest.fixture(scope="module")
@@ -354,3 +357,16 @@ def test_of_less_than_a_whole_run_what_there_is_is_drawn(
         assert ("--pareto" in text) == (name == "no front")
         assert ("There is no plan yet" in text) == (name == "a scan")
         assert ("4 left" in text and "bits each on average" in text) == (name == "bits")
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_documentation_come_from_the_page_and_are_small(fashion_cnn: Path, tmp_path: Path) -> None:
+    shipped = sorted((ROOT / "docs" / "images").glob("report-*.png"))
+    script = ROOT / "docs" / "images" / "make.py"
+    done = subprocess.run([sys.executable, script, fashion_cnn.parent, "--to", tmp_path], check=False, text=True)
+    assert done.returncode == 0
+    made = sorted(tmp_path.iterdir())
+    assert [path.name for path in made] == [path.name for path in shipped] != []
+    for some in (made, shipped):
+        assert all(path.read_bytes().startswith(b"\x89PNG") for path in some)
+        assert sum(path.stat().st_size for path in some) < 600_000

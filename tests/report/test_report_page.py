@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.made_runs import made_run
+from onnxsens.gathering import foretold_of
 from onnxsens.plan.planfile import (
     Choice,
     DataSource,
@@ -32,8 +34,9 @@ from onnxsens.report.page import page
 from onnxsens.report.page.drawing import in_script
 from onnxsens.report.page.gains import gains
 from onnxsens.report.page.marks import Mark, Scale
-from onnxsens.report.page.words import Alone, drop_alone
+from onnxsens.report.page.words import Alone, drop_alone, rows
 from onnxsens.results import CurvePoint, MeasuredCurve, RunRecord
+from onnxsens.scan.prediction import PredictedCurve
 
 DIGEST = "0" * 64
 
@@ -200,6 +203,32 @@ def test_a_scan_without_a_plan_is_shown_too() -> None:
     text = page(run_of(None, curve("a", "kl")))
     assert "There is no plan yet" in text and "The plan</h2>" not in text
     assert data_of(text)["weights"][0] | {"lines": []} == {"name": "a", "lines": []}
+
+
+def test_points_are_foretold_by_the_other_points_of_their_weight_alone() -> None:
+    shape = PredictedCurve("w", 100, (25, 50, 75), (0.02, 0.1, 0.4))
+    levels, drops = (0.25, 0.5, 0.75), (0.1, 0.3, 0.9)
+    several = curve("w", "kl", drops=drops)
+    found = dict(foretold_of({"w": shape}, [several, curve("unknown", "kl")]))
+    assert [(level, drop) for level, _, drop in found["w"]] == list(zip(levels, drops, strict=True))
+    # Between two: a straight line over the logarithms of error and drop. Outside: a power of the error.
+    share = math.log(0.1 / 0.02) / math.log(0.4 / 0.02)
+    assert [said for _, said, _ in found["w"]] == pytest.approx(
+        [0.3 * (0.02 / 0.1) ** (4 / 3), 0.1 * 9**share, 0.3 * (0.4 / 0.1) ** (4 / 3)]
+    )
+    assert dict(foretold_of({"w": shape}, [curve("w", "kl", drops=(0.3,))])) == {}
+
+
+def test_weights_of_a_scan_are_compared_at_half_of_each() -> None:
+    run = run_of(None, curve("a", "kl"), curve("b", "kl", drops=(0.1, 0.3)), curve("c", "kl", drops=(0.7,)), curve("d"))
+    run = replace(run, search_metric="kl", technique="magnitude", predicted={"d": ((0.0, 0.0), (1.0, 0.9))})
+    found = {row.name: (row.half, row.drop.drop) for row in rows(run)}
+    assert found == {
+        "a": (Alone("0.2", "measured"), "3 levels"),
+        "b": (Alone("0.2", "between"), "2 levels"),
+        "c": (Alone("0.7", "measured"), "1 level"),
+        "d": (Alone("0.45", "predicted"), "0 levels"),
+    }
 
 
 def test_the_data_are_the_points_and_the_metric_of_the_search_comes_first() -> None:

@@ -144,3 +144,10 @@ def test_of_a_scan_too(options: Options) -> None:
 )
 def test_no_folder_is_in_it_and_nothing_that_only_sets_the_speed(settings: dict[str, object], expected: str) -> None:
     assert command_of(settings, asked(plan_of(), Goal(sparsity=0.25)), "m.onnx") == expected.split()
+
+
+def test_a_run_with_a_front_says_how_to_measure_it() -> None:
+    settings, plan = {"data": "samples.npz"}, plan_of()
+    told = command_of(settings, plan, "m.onnx", front=True)
+    assert told == [*command_of(settings, plan, "m.onnx")[:-2], "--pareto", "-o", "out/"]
+    assert command_of({}, plan, "m.onnx", front=True) == []

@@ -181,7 +181,7 @@ function drawOverlay() {
 function drawSmall() {
   const place = $("small"), metric = state.metric, [low, high] = range(metric);
   const wanted = weights.map((weight, number) => [weight, number]).filter(([weight]) => matches(weight));
-  const drawn = wanted.slice(0, state.most);
+  const drawn = wanted.slice(0, wanted.length < 1.25 * state.most ? wanted.length : state.most);
   place.replaceChildren(...drawn.map(([weight, number], order) => {
     const box = el("div", { tabindex: order ? -1 : 0 });
     const small = weight.level === undefined ? [] : [el("small", {}, percent(weight.level))];
@@ -212,7 +212,7 @@ function drawSmall() {
   ]);
   const left = wanted.length - drawn.length, more = $("more");
   more.hidden = left <= 0;
-  more.textContent = `Draw ${Math.min(left, 120)} more of ${left}`;
+  more.textContent = left > 120 ? `Draw 120 more of ${left}` : `Draw the other ${left}`;
 }
 
 // One stop for the tab key; up and down go from drawing to drawing, left and right from point to point.

@@ -69,6 +69,7 @@ function sortable(table) {
     size: (number) => weights[number].size || 0,
     level: (number) => weights[number].level || 0,
     zeros: (number) => weights[number].zeros || 0,
+    half: (number) => dropAt(weights[number], data.search ?? 0, 0.5) ?? -1,
     alone: (number) => alone(weights[number]),
   };
   for (const head of table.tHead.querySelectorAll("th[data-key]")) {

@@ -12,6 +12,7 @@ from onnxsens.report.text import count, inert, percent, quality, rounded, size
 from onnxsens.results import CurvePoint, RunRecord
 
 NEAR = 1e-12  # of two levels that are the same
+HALF = 0.5  # where weights of a scan are compared
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,13 @@ class Alone:
 
 @dataclass(frozen=True)
 class Row:
-    """A weight in the table. `share`: of it that the plan takes, in per cent; None without a plan."""
+    """A weight in the table.
+
+    Attributes:
+        share: of it that the plan takes, in per cent; None without a plan.
+        drop: by itself at what the plan takes.
+        half: by itself at a level of 50 %, where there is no plan.
+    """
 
     name: str
     source: str
@@ -34,7 +41,8 @@ class Row:
     level: str
     share: float | None
     zeros: str
-    drop: "Alone"
+    drop: Alone
+    half: Alone
     remark: str
 
 
@@ -187,6 +195,7 @@ def planned_row(weight: PlannedWeight, run: RunRecord, own: Mapping[str, Sequenc
         share=round(100 * level, 1),
         zeros=count(weight.zeros),
         drop=drop_alone(weight, own, run.predicted) if sparse else drop_at(level, own.get(weight.name, ())),
+        half=Alone("-"),
         remark=remark(weight),
     )
 
@@ -195,9 +204,12 @@ def scanned_row(name: str, run: RunRecord, own: Mapping[str, Sequence[CurvePoint
     """A weight that was measured, or looked at, and of which no plan speaks."""
     effect = run.effects.get(name, "effective")
     said = run.failures.get(name, "" if effect == "effective" else f"{effect} on these samples")
-    points = len(own.get(name, ()))
-    measured = f"{points} level{'' if points == 1 else 's'}"
-    return Row(inert(name), "", "", "", "", "-", None, "-", Alone(measured), inert(said))
+    points = own.get(name, ())
+    half = drop_at(HALF, points)
+    if not half.how and (value := on_line(run.predicted.get(name, ()), HALF)) is not None:
+        half = Alone(f"{value:.2g}", "predicted")
+    measured = Alone(f"{len(points)} level{'' if len(points) == 1 else 's'}")
+    return Row(inert(name), "", "", "", "", "-", None, "-", measured, half, inert(said))
 
 
 def source_of(weight: PlannedWeight) -> str:
