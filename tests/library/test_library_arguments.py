@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 from commands import ROOT
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import onnxsens
@@ -152,12 +152,14 @@ def test_goals_that_make_no_sense_are_refused(keywords: dict[str, Any], message:
     assert message in text and "\n" not in text and "--" not in text
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**50), st.sampled_from([*arguments.UNITS]))
 def test_a_size_is_a_number_of_its_unit(number: int, unit: str) -> None:
     assert arguments.size(f"{number}{unit.lower()}", "x") == int(float(number) * arguments.UNITS[unit])
     assert arguments.size(number, "x") == arguments.size(np.int64(number), "x") == number
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
 def test_numbers_are_kept_to_the_last_bit(values: list[float]) -> None:
     text = arguments.numbers(np.array(values), "mean")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxsens.errors import MissingPackageError
@@ -31,6 +31,7 @@ def rows_of(found: dict[str, list[CurvePoint]]) -> list[tuple[Any, ...]]:
     ]
 
 
+@settings(deadline=None)
 @given(measured)
 def test_a_table_has_every_point_to_the_last_bit(found: dict[str, list[CurvePoint]]) -> None:
     table = table_of(curves_of(found))
@@ -38,6 +39,7 @@ def test_a_table_has_every_point_to_the_last_bit(found: dict[str, list[CurvePoin
     assert table.tolist() == rows_of(found)
 
 
+@settings(deadline=None)
 @given(measured)
 def test_a_frame_has_them_too(found: dict[str, list[CurvePoint]]) -> None:
     pytest.importorskip("pandas")

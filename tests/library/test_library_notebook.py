@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import curve, plan_of, run_of, weight
 
@@ -82,6 +82,7 @@ def test_hostile_names_are_text_and_nothing_else(text: str) -> None:
     assert not re.search(r"[\x00-\x1f\u202e]", page)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_no_name_adds_an_element(name: str) -> None:
     assert [tag for tag, _ in Elements(shown(name, name)).tags] == [

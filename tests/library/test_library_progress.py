@@ -76,6 +76,30 @@ def test_what_a_listener_raises_ends_the_run_which_can_be_gone_on_with(tmp_path:
     assert len([told for told in heard if told.kind == "evaluated" and told.stage == "scan"]) == 6 - kept
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("isolated", [False, True])
+def test_whichever_event_a_listener_raises_at_the_run_can_be_gone_on_with(tmp_path: Path, isolated: bool) -> None:
+    def planned(folder: Path, stop: int | None = None) -> tuple[bytes, int]:
+        heard: list[Progress] = []
+
+        def listen(told: Progress) -> None:
+            heard.append(told)
+            if len(heard) == stop:
+                raise EnoughError
+
+        plan = onnxsens.auto(
+            MODEL, DATA, sparsity=0.5, update="none", out=folder, progress=listen, isolated=isolated, jobs=1
+        )
+        return plan.path.read_bytes(), len(heard)
+
+    whole, events = planned(tmp_path / "whole")
+    assert events > 20
+    for stop in range(1, events + 1, events // (3 if isolated else 6)):  # every one of them holds, and takes minutes
+        with pytest.raises(EnoughError):
+            planned(tmp_path / str(stop), stop)
+        assert planned(tmp_path / str(stop))[0] == whole
+
+
 def test_true_without_a_terminal_is_notes_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     with observing(True) as observer:
         assert observer is not None

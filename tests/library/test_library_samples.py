@@ -7,7 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -21,6 +21,7 @@ X = np.arange(12, dtype=np.float32).reshape(3, 4)
 Y = np.array([0, 1, 1])
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         # Names of options of numpy's own among them; not such as look like paths.
