@@ -147,7 +147,7 @@ def test_other_tables_fit_too(columns: int, words: list[str]) -> None:
 
 
 def test_the_screen_of_these_tests_reads_what_a_terminal_would() -> None:
-    assert screen("a\nb\x1b[1A\x1b[2Kc\nd") == ["c", "d"]
+    assert screen("a\nb\r\x1b[1A\x1b[2Kc\nd") == ["c", "d"]
     assert screen("one\ntwo\n\x1b[1A\x1b[2Kthree\x1b[?25h") == ["one", "three", ""]
 
 
