@@ -1,5 +1,6 @@
 """The command line: one file a command, no logic. Commands are imported when they are run, so `--help` is quick."""
 
+import difflib
 import json
 import os
 import sys
@@ -87,11 +88,22 @@ def main() -> None:
     except (click.UsageError, click.BadParameter) as error:
         context = error.ctx.command_path if error.ctx else "onnxsens"
         text = error.format_message().rstrip(".")
+        if isinstance(error, click.NoSuchOption):
+            text = no_option(error)
         if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "data":
             text = WITHOUT_DATA
         refuse(f"{text[:1].lower()}{text[1:]}; see '{context} --help'")
     except UsageError as error:
         refuse(str(error))
+
+
+def no_option(error: click.NoSuchOption) -> str:
+    """The nearest option, of the command that was called."""
+    command = error.ctx.command if error.ctx else group
+    known = [name for param in command.params if isinstance(param, click.Option) for name in param.opts]
+    near = difflib.get_close_matches(error.option_name, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else "check its name"
+    return f"no such option '{error.option_name}'; {hint}"
 
 
 def refuse(text: str) -> NoReturn:

@@ -284,11 +284,10 @@ def save_config(ctx: click.Context, path: Path, *, force: bool) -> list[str]:
 
 def in_effect(ctx: click.Context) -> Iterator[tuple[str, Any]]:
     """Keys and values of options that are not what they are where nothing is said, as TOML has them."""
-    plain = click.Context(ctx.command, info_name=ctx.info_name)
+    plain = ctx.command.make_context(ctx.info_name, [], resilient_parsing=True).params
     for key, option in sorted(keyed(ctx.command).items()):
         value = ctx.params.get(option.name or "")
-        default = option.type_cast_value(plain, option.get_default(plain))
-        if value is None or value == default or (option.multiple and not value):
+        if value is None or value == plain.get(option.name or ""):
             continue
         if option.multiple:
             yield key, [plainly(each) for each in value]

@@ -119,7 +119,10 @@ def upward(value: float) -> float:
     """The next number of two digits above; at least 0.001."""
     value = max(value, 1e-3)
     unit = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return float(f"{(math.floor(value / unit) + 1) * unit:.2g}")
+    found = float(f"{value:.1e}")
+    while found <= value:
+        found = float(f"{found + unit:.1e}")
+    return found
 
 
 def limited(limits: Mapping[str, float]) -> list[str]:

@@ -68,7 +68,7 @@ class Shell:
 
         # Without a terminal there is no edge to wrap at; whoever reads a log wants whole lines.
         stream = sys.stderr if stderr else sys.stdout
-        width = None if stream.isatty() or "COLUMNS" in os.environ else UNWRAPPED
+        width = None if stream.isatty() or os.environ.get("COLUMNS") else UNWRAPPED
         if not self.color or os.environ.get("NO_COLOR"):
             return Console(stderr=stderr, color_system=None, highlight=False, width=width)  # not even bold
         return Console(stderr=stderr, highlight=False, width=width)
