@@ -21,6 +21,7 @@
     ├── GoalError                     5   the goal cannot be met or decided
     ├── VerificationFailedError       5   the plan was written, and failed its check
     ├── LimitExceededError            6   `verify` found a limit exceeded
+    ├── DifferenceError               6   `diff --exit-code` found more than noise
     └── IncompleteError               7   finished, but some weights could not be measured
 
     KeyboardInterrupt               130
@@ -133,6 +134,12 @@ class VerificationFailedError(OnnxsensError):
 
 class LimitExceededError(OnnxsensError):
     """`verify` found a drop above its limit."""
+
+    exit_code = 6
+
+
+class DifferenceError(OnnxsensError):
+    """Two runs differ by more than noise, and that was asked for as a gate."""
 
     exit_code = 6
 

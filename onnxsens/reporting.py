@@ -1,14 +1,17 @@
-"""`report` and `curves`: runs as files that can be passed on, so that they name no folder of this machine."""
+"""`report`, `curves` and `diff`: runs as files that can be passed on, so that they name no folder of this machine."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from onnxsens.artefacts import OURS, REPORT_FILE
+from onnxsens.contrast import Side, contrast
+from onnxsens.differences import RunDifference
 from onnxsens.errors import InputError, UsageError
 from onnxsens.files import claim, write_atomically
 from onnxsens.gathering import gather
 from onnxsens.listing import rows_of
+from onnxsens.plan.planfile import read_plan
 from onnxsens.plugins import unknown
 from onnxsens.report.formats import Format, format_of
 from onnxsens.report.page import HEAD, MARK
@@ -104,6 +107,40 @@ def curves(
     ]
 
 
+def diff(a: str | Path, b: str | Path, *, metric: str | None = None) -> RunDifference:
+    """What differs between two runs, and whether it is more than noise.
+
+    Args:
+        a, b: run folders, or plans, which have no curves.
+        metric: whose curves are compared; None takes what both search by, else the first that both have.
+
+    Raises:
+        UsageError: there are no curves of that metric in both.
+        InputError: there is no run, or its store is damaged.
+        PlanError: a plan cannot be read.
+    """
+    return contrast(side_of(Path(a)), side_of(Path(b)), metric)
+
+
+def side_of(path: Path) -> Side:
+    """A run folder or a plan, as one that is compared.
+
+    Raises:
+        InputError: it is none, or its store is damaged.
+        PlanError: the plan cannot be read.
+    """
+    if not path.is_dir():
+        plan = read_plan(path)
+        metric = plan.objective.search_metric
+        made_by = f"{plan.generator.name} {plan.generator.version}"
+        return Side(RunRecord(plan.model.file, made_by, plan, (), {}, (), search_metric=metric))
+    run = gather(path)
+    if not (path / STORE_FILE).exists():
+        return Side(run)
+    found = examine(path / STORE_FILE)
+    return Side(run, found.identity, found.settings)
+
+
 def claim_page(out: Path, *, force: bool) -> None:
     """Do not overwrite what is no page of ours.
 
@@ -123,13 +160,14 @@ def refuse_part_of(folder: Path, out: Path) -> None:
     """Nothing that is made of a run takes the place of what it is made of, nor of its model.
 
     Args:
-        folder: of the run; a plan alone is its own file.
+        folder: of the run, or a plan in one.
     Raises:
         InputError: it would.
     """
+    named, folder = folder, folder if folder.is_dir() else folder.parent
     store = folder / STORE_FILE
     model = examine(store).settings.get("model") if store.exists() else None
-    own = [folder, *(folder / name for name in (*OURS, LOCK_FILE))]
+    own = [named, *(folder / name for name in (*OURS, LOCK_FILE))]
     own += [folder / f"{STORE_FILE}-{ending}" for ending in ("wal", "shm", "journal")]
     own += [Path(model)] if isinstance(model, str) else []
     if any(same(out, each) for each in own if not each.is_dir()):

@@ -27,6 +27,7 @@ COMMANDS = {
     "check": "Look whether a run folder is as it was left, and belongs together.",
     "completion": "Print a script that lets a shell complete commands, options and names.",
     "curves": "Write the points of a run's curves as a table.",
+    "diff": "Say what differs between two runs, and whether it is more than noise.",
     "doctor": "Say what is installed and which execution providers start.",
     "export": "Write a plan in another tool's format, under your model's own names.",
     "inspect": "Show what is in a model, and what can be pruned.",
