@@ -77,8 +77,8 @@ def parts(found: RunDifference) -> Iterator[Part]:
     curves = [curve_row(curve) for curve in found.curves]
     if curves:
         yield f"drop in {found.metric} by itself, where each weight's difference is clearest", [
-            ("weight", FOLDED), ("sparsity", RIGHT), ("A", RIGHT), ("B", RIGHT), ("difference", RIGHT),
-            ("standard error", RIGHT), ("p, corrected", RIGHT), ("", FOLDED)], curves  # fmt: skip
+            ("weight", FOLDED), ("sparsity", RIGHT), ("A", RIGHT), ("B", RIGHT), ("B - A", RIGHT),
+            ("error", RIGHT), ("p", RIGHT), ("than noise", LEFT)], curves  # fmt: skip
 
 
 def value(known: object) -> str:
@@ -101,23 +101,19 @@ def weight_row(pair: WeightPair) -> list[str]:
 
 
 def curve_row(curve: CurvePair) -> list[str]:
-    """A weight where the difference is clearest."""
+    """A weight where the difference is clearest; it says about what was not measured there, but lies between points."""
     best = curve.strongest
     if best is None:
-        return [inert(curve.weight), "-", "-", "-", "-", "-", "-", "nothing can be told"]
-    remarks = ["more than noise" if curve.more_than_noise else ""]
-    remarks += (
-        [] if best.measured == "both" else [f"measured in {best.measured.upper()} alone, the other between points"]
-    )
+        return [inert(curve.weight), "-", "-", "-", "-", "-", "-", "untold"]
     return [
         inert(curve.weight),
         percent(best.sparsity),
-        quality(best.a),
-        quality(best.b),
+        quality(best.a) if best.measured != "b" else f"about {best.a:.3g}",
+        quality(best.b) if best.measured != "a" else f"about {best.b:.3g}",
         f"{best.difference:+.3g}",
         f"{(best.a_error**2 + best.b_error**2) ** 0.5:.2g}",
         "-" if curve.p is None else f"{curve.p:.2g}",
-        "; ".join(filter(None, remarks)),
+        "more" if curve.more_than_noise else "",
     ]
 
 

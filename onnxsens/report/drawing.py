@@ -21,7 +21,7 @@ FRONT = 3.2
 HEAD, TITLE, FOOT = 0.95, 0.6, 0.55
 MOST_BARS, MOST_CURVES = 120, 60
 LONGEST = 46  # characters of a name beside a bar
-LONGEST_TITLE = 30
+TITLE_LINE = 44  # two of them above a small curve
 # Okabe & Ito, which people with any colour vision tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7A7A7A")
 MEASURED, MONOTONE, PREDICTED, CHOSEN = "#0072B2", "#000000", "#009E73", "#D55E00"
@@ -138,7 +138,8 @@ def bars(axes: Axes, weights: Sequence[PlannedWeight], plan: Plan) -> None:
 
 def panels(figure: Figure, run: RunRecord, curves: Sequence[MeasuredCurve], top: float, whole: float) -> None:
     """Small curves side by side, all on the same scales."""
-    drops = [each for curve in curves for point in curve.points for each in (point.low, point.high) if isfinite(each)]
+    # Of what is below 0, the drops alone: intervals reach there without need, and would take half of the scale.
+    drops = [each for curve in curves for point in curve.points for each in (point.drop, point.high) if isfinite(each)]
     drops += [drop for curve in curves for _, drop in run.predicted.get(curve.weight, ())]
     planned = {weight.name: weight.sparsity for weight in run.plan.weights} if run.plan else {}
     step = 0.93 / COLUMNS
@@ -152,7 +153,14 @@ def panels(figure: Figure, run: RunRecord, curves: Sequence[MeasuredCurve], top:
         axes.set_xlim(0, 1.02)
         axes.set_xticks([0, 0.5, 1], ["0", "50 %", "100 %"], size=6)
         axes.tick_params(axis="y", labelsize=6)
-        axes.set_title(capped(inert(curve.weight), LONGEST_TITLE), size=7, loc="left", pad=3)
+        axes.set_title(in_two(inert(curve.weight)), size=6.5, loc="left", pad=3)
+
+
+def in_two(name: str) -> str:
+    """A name in two lines at most, without its middle where it is longer: both ends tell it from others."""
+    if len(name) > 2 * TITLE_LINE:
+        name = f"{name[: TITLE_LINE - 3]}...{name[-TITLE_LINE:]}"
+    return name if len(name) <= TITLE_LINE else f"{name[:TITLE_LINE]}\n{name[TITLE_LINE:]}"
 
 
 def panel(axes: Axes, run: RunRecord, curve: MeasuredCurve, planned: float | None) -> None:

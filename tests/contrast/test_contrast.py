@@ -206,3 +206,21 @@ def test_the_document_has_every_field_and_what_follows() -> None:
     found = document(hostile_difference("w"))
     assert found["more_sensitive"] == ["w"] and found["less_sensitive"] == [] and found["more_than_noise"] is True
     assert found["curves"][0]["points"][0]["difference"] == pytest.approx(0.8)
+
+
+def test_in_80_columns_a_row_is_a_line() -> None:
+    found = contrast(
+        Side(run_of(curve_at((0.5, 0.1), name="onnx::Conv_110"))),
+        Side(run_of(curve_at((0.5, 0.9), (0.7, 0.95), name="onnx::Conv_110"))),
+    )
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(shown(found))
+    lines = console.file.getvalue().splitlines()
+    [row] = [line for line in lines if line.startswith("onnx::Conv_110")]
+    assert row.split() == ["onnx::Conv_110", "50.0", "%", "0.1", "0.9", "+0.8", "0.014", "0", "more"]
+
+
+def test_what_was_not_measured_there_is_said_to_be_about() -> None:
+    found = contrast(Side(run_of(curve_at((0.5, 0.9)))), Side(run_of(curve_at((0.4, 0.1), (0.6, 0.3)))))
+    row = next(line for line in WRITERS["md"](found).decode().splitlines() if line.startswith("| w |"))
+    assert "| 0.9 | about 0.2 |" in row

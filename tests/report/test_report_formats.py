@@ -19,7 +19,7 @@ from onnxsens.plan.front import Front, FrontPoint
 from onnxsens.report import markdown
 from onnxsens.report.contract import HOSTILE, UNSEEN, FormatContract
 from onnxsens.report.csv_report import alone
-from onnxsens.report.drawing import MOST_BARS, MOST_CURVES, chosen_curves, drawn, largest
+from onnxsens.report.drawing import MOST_BARS, MOST_CURVES, TITLE_LINE, chosen_curves, drawn, in_two, largest
 from onnxsens.report.formats import Format, format_of, formats
 from onnxsens.results import RunRecord
 from tests.report.test_report_page import curve, plan_of, run_of, weight
@@ -232,3 +232,14 @@ def test_without_matplotlib_the_message_says_what_to_install(monkeypatch: pytest
     with pytest.raises(MissingPackageError, match=r"report as svg needs matplotlib.*'onnxsens\[plot\]'") as found:
         formats.get("svg").content(made("kl"))
     assert found.value.exit_code == 4
+
+
+@pytest.mark.parametrize("length", [1, TITLE_LINE, TITLE_LINE + 1, 2 * TITLE_LINE, 2 * TITLE_LINE + 1, 200])
+def test_a_long_name_has_two_lines_and_both_of_its_ends(length: int) -> None:
+    name = "".join(chr(ord("a") + place % 26) for place in range(length))
+    shown = in_two(name)
+    lines = shown.split("\n")
+    assert len(lines) <= 2 and max(map(len, lines)) <= TITLE_LINE
+    joined = "".join(lines)
+    assert joined[0] == name[0] and joined[-5:] == name[-5:]
+    assert joined == name or length > 2 * TITLE_LINE
