@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from onnxsens.options import Guard, Options
     from onnxsens.plan import Goal, read_plan
     from onnxsens.plan import Plan as PlanRecord
-    from onnxsens.reporting import report
+    from onnxsens.reporting import curves, diff, report
     from onnxsens.scan import Grid, SweetSpotter, TopDown
 
 __all__ = [
@@ -53,6 +53,8 @@ __all__ = [
     "apply",
     "auto",
     "check_run",
+    "curves",
+    "diff",
     "estimate",
     "export",
     "inspect",
@@ -85,6 +87,8 @@ _HOMES = {
     "apply": "onnxsens.api",
     "auto": "onnxsens.library.making",
     "check_run": "onnxsens.checking",
+    "curves": "onnxsens.reporting",
+    "diff": "onnxsens.reporting",
     "estimate": "onnxsens.forecast",
     "export": "onnxsens.handover",
     "inspect": "onnxsens.api",

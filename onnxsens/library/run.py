@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxsens.api import plan as plan_from
-from onnxsens.artefacts import PLAN_FILE, REPORT_FILE
+from onnxsens.artefacts import PLAN_FILE
 from onnxsens.checking import check_run
 from onnxsens.engine import Effect
 from onnxsens.errors import UsageError
@@ -21,7 +21,8 @@ from onnxsens.library.keeping import Named, model_of
 from onnxsens.library.planned import Plan, keep_living
 from onnxsens.library.progress import Listener, observing
 from onnxsens.library.words import worded
-from onnxsens.reporting import report as write_page
+from onnxsens.reporting import report as write_report
+from onnxsens.reporting import target_of
 from onnxsens.results import RunRecord, RunReport, ScanResult
 
 if TYPE_CHECKING:
@@ -249,20 +250,29 @@ class Run:
         return Plan(made, self._folder / PLAN_FILE, self._named, goal.max_drop or None)
 
     @worded
-    def report(self, path: str | Path | None = None, *, force: bool = False) -> Path:
-        """Write the run as one page for a browser.
+    def report(
+        self,
+        path: str | Path | None = None,
+        *,
+        format: str | None = None,  # noqa: A002 - the command line's word
+        force: bool = False,
+    ) -> Path:
+        """Write the run as one file: a page for a browser, or another format.
 
         Args:
-            path: the page (default: `report.html` in the run folder).
+            path: the file (default: `report.html`, or with the suffix of `format`, in the run folder).
+            format: `html`, `md`, `csv`, `json`, `png` or `svg` (default: that of the suffix of `path`, or `html`).
             force: overwrite what is there (default False); an older page of ours is overwritten in any case.
 
         Returns:
             Where it is.
         Raises:
+            UsageError: there is no such format.
+            MissingPackageError: the format needs a package that is not installed.
             StorageError: it exists, or cannot be written.
         """
-        out = self._folder / REPORT_FILE if path is None else Path(path)
-        write_page(self._folder, out, force=force)
+        out, _ = target_of(self._folder, path, format)
+        write_report(self._folder, out, force=force, format=format)
         return out
 
     @worded

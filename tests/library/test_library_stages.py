@@ -1,6 +1,7 @@
 """Runs and plans by the library: what the command line makes, and what can be done with them then."""
 
 import gc
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -268,3 +269,18 @@ def test_report_and_check_are_of_the_run(run: onnxsens.Run, tmp_path: Path) -> N
     with pytest.raises(StorageError, match="give force=True"):
         run.report(tmp_path / "own.html")
     assert run.check().sound
+
+
+def test_a_report_has_the_format_of_its_name_or_the_one_asked_for(run: onnxsens.Run, tmp_path: Path) -> None:
+    assert run.report(tmp_path / "a.json") == tmp_path / "a.json"
+    assert json.loads((tmp_path / "a.json").read_text())
+    assert run.report(format="md").name == "report.md"
+    with pytest.raises(UsageError, match="format"):
+        run.report(format="doc")
+
+
+def test_curves_and_diff_are_the_commands(run: onnxsens.Run) -> None:
+    rows = [row for row in onnxsens.curves(run.folder, metric="kl") if row.kind == "measured"]
+    assert [(row.weight, row.sparsity, row.drop) for row in rows] == [tuple(row)[:3] for row in run.to_numpy().tolist()]
+    found = onnxsens.diff(run.folder, run.folder)
+    assert found.metric == "kl" and not found.more_than_noise
