@@ -1,6 +1,7 @@
 """Every command of the README runs, in order, and its first one does what the README says."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -39,6 +40,20 @@ def test_the_commands_of_the_readme_run_in_order(folder: Path, command: str) -> 
     assert program == "onnxsens"
     done = onnxsens(*arguments, cwd=folder)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_lines_of_python_run(folder: Path) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True)
+    zeros = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in onnx.load(folder / "out-py/pruned.onnx").graph.initializer
+    }
+    plan = json.loads((folder / "out-py" / "plan.json").read_text())
+    assert plan["totals"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert sum(int((zeros[weight["name"]] == 0).sum()) for weight in plan["weights"]) == plan["totals"]["zeros"]
 
 
 @pytest.mark.slow
