@@ -356,7 +356,7 @@ def test_of_less_than_a_whole_run_what_there_is_is_drawn(
         text = seen.tab.locator("body").inner_text()
         assert ("--pareto" in text) == (name == "no front")
         assert ("There is no plan yet" in text) == (name == "a scan")
-        assert ("4 left" in text and "bits each on average" in text) == (name == "bits")
+        assert ("4 bits, " in text and "bits each on average" in text) == (name == "bits")
 
 
 @pytest.mark.slow

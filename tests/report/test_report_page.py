@@ -34,6 +34,7 @@ from onnxsens.report.page import page
 from onnxsens.report.page.drawing import in_script
 from onnxsens.report.page.gains import gains
 from onnxsens.report.page.marks import Mark, Scale
+from onnxsens.report.page.others import comparisons
 from onnxsens.report.page.words import Alone, drop_alone, rows
 from onnxsens.results import CurvePoint, MeasuredCurve, RunRecord
 from onnxsens.scan.prediction import PredictedCurve
@@ -203,6 +204,24 @@ def test_a_scan_without_a_plan_is_shown_too() -> None:
     text = page(run_of(None, curve("a", "kl")))
     assert "There is no plan yet" in text and "The plan</h2>" not in text
     assert data_of(text)["weights"][0] | {"lines": []} == {"name": "a", "lines": []}
+
+
+def test_what_else_could_have_been_done_is_compared_where_it_was_measured() -> None:
+    made = made_run(3).plan
+    assert made is not None
+    tables = {(each.title.split(",")[0], each.metric): each for each in comparisons(made)}
+    assert sorted(tables) == [
+        ("Known rules at the same sparsity", "accuracy"),
+        ("Known rules at the same sparsity", "kl"),
+        ("The same levels with other updates of the kept weights", "accuracy"),
+        ("The same levels with other updates of the kept weights", "kl"),
+        ("steps", "accuracy"),
+    ]
+    steps = tables["steps", "accuracy"]
+    assert [row.name for row in steps.rows] == ["step 1", "step 2", "step 3", "this plan"] and not steps.level
+    assert [row.own for row in steps.rows] == [False, False, False, True]
+    assert steps.rows[3].drop == "0.003" and steps.rows[3].interval == "-0.001 to 0.008"
+    assert [row.mark.dot for row in steps.rows[:3]] == sorted(row.mark.dot for row in steps.rows[:3])
 
 
 def test_points_are_foretold_by_the_other_points_of_their_weight_alone() -> None:

@@ -92,8 +92,9 @@ def comparisons(plan: Plan) -> list[Compared]:
         ("The same levels with other updates of the kept weights", plan.updates),
         (steps_title(plan), plan.steps),
     ):
-        for name, item in plan.quality.metrics.items() if others else ():
-            found.append(compared(title, name, item, [*others, *([] if others is plan.updates else own)]))
+        for name, item in plan.quality.metrics.items():
+            if any(name in other.metrics for other in others):
+                found.append(compared(title, name, item, [*others, *([] if others is plan.updates else own)]))
     return found
 
 

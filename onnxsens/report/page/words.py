@@ -114,7 +114,7 @@ def totals(plan: Plan) -> list[Total]:
             ratio(of.bytes_zlib_pruned, of.bytes_zlib_dense),
         )
     )
-    if of.macs_dense and of.macs_nonzero is not None:
+    if plan.level_kind == "sparsity" and of.macs_dense and of.macs_nonzero is not None:
         rows.append(
             Total(
                 "multiply-accumulates by weights that are not zero",
@@ -183,7 +183,8 @@ def rows(run: RunRecord) -> list[Row]:
 
 def planned_row(weight: PlannedWeight, run: RunRecord, own: Mapping[str, Sequence[CurvePoint]]) -> Row:
     """A weight of the plan."""
-    sparse = run.plan is None or run.plan.level_kind == "sparsity"
+    kind = run.plan.level_kind if run.plan else "sparsity"
+    sparse = kind == "sparsity"
     level = weight.sparsity if sparse else weight.level
     return Row(
         name=inert(weight.name),
@@ -191,7 +192,7 @@ def planned_row(weight: PlannedWeight, run: RunRecord, own: Mapping[str, Sequenc
         op=inert(weight.op),
         shape="x".join(map(str, weight.shape)),
         parameters=count(size_of(weight)),
-        level=percent(level) if sparse or weight.setting is None else f"{percent(level)}, {weight.setting:g} left",
+        level=percent(level) if weight.setting is None or sparse else f"{weight.setting:g} {kind}, {percent(level)}",
         share=round(100 * level, 1),
         zeros=count(weight.zeros),
         drop=drop_alone(weight, own, run.predicted) if sparse else drop_at(level, own.get(weight.name, ())),
