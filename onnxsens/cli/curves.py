@@ -5,11 +5,12 @@ from pathlib import Path
 
 import click
 
+from onnxsens.cli.grouped import Grouped
 from onnxsens.cli.options import PATH
 from onnxsens.cli.shell import Shell, shared
 
 
-@click.command("curves", epilog="Example: onnxsens curves out/ --metric kl -o curves.csv")
+@click.command("curves", cls=Grouped, epilog="Example: onnxsens curves out/ --metric kl -o curves.csv")
 @click.argument("run", type=PATH)
 @click.option("--metric", metavar="METRIC", help="Only this one.  [default: all]")
 @click.option("--technique", metavar="SPEC", help="Only points of this one.  [default: all]")
@@ -17,7 +18,7 @@ from onnxsens.cli.shell import Shell, shared
 @click.option(
     "--format", "form", type=click.Choice(["csv", "json"]), help="Of the output.  [default: by FILE's suffix, or csv]"
 )
-@click.option("-o", "out", type=PATH, metavar="FILE", help="Where to write.  [default: standard output]")
+@click.option("-o", "--out", type=PATH, metavar="FILE", help="Where to write.  [default: standard output]")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @shared
 def command(

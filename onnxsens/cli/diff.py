@@ -4,19 +4,20 @@ from pathlib import Path
 
 import click
 
+from onnxsens.cli.grouped import Grouped
 from onnxsens.cli.options import PATH
 from onnxsens.cli.shell import Shell, shared
 from onnxsens.errors import DifferenceError
 
 
-@click.command("diff", epilog="Example: onnxsens diff epoch10/ epoch50/ -o training.md")
+@click.command("diff", cls=Grouped, epilog="Example: onnxsens diff epoch10/ epoch50/ -o training.md")
 @click.argument("a", type=PATH)
 @click.argument("b", type=PATH)
 @click.option("--metric", metavar="METRIC", help="Whose curves are compared.  [default: what both search by]")
 @click.option(
     "--format", "form", type=click.Choice(["md", "json", "csv"]), help="Of the output.  [default: by FILE's suffix]"
 )
-@click.option("-o", "out", type=PATH, metavar="FILE", help="Where to write.  [default: standard output]")
+@click.option("-o", "--out", type=PATH, metavar="FILE", help="Where to write.  [default: standard output]")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @click.option("--exit-code", is_flag=True, help="End with 6 where anything differs by more than noise.")
 @shared

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import click
 
+from onnxsens.cli.grouped import Grouped
 from onnxsens.cli.options import PATH
 from onnxsens.cli.shell import Shell, shared
 
 
-@click.command("report", epilog="Example: onnxsens report out/ -o report.html")
+@click.command("report", cls=Grouped, epilog="Example: onnxsens report out/ -o report.html")
 @click.argument("run", type=PATH)
-@click.option("-o", "out", type=PATH, metavar="FILE", help="The report.  [default: RUN/report.html]")
+@click.option("-o", "--out", type=PATH, metavar="FILE", help="The report.  [default: RUN/report.html]")
 @click.option(
     "--format", "form", metavar="FORMAT", help="html, md, csv, json, png or svg.  [default: by FILE's suffix, or html]"
 )
