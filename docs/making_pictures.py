@@ -30,7 +30,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 360, 56, 16, 16, 48
 STYLE = (
     "text{font:13px sans-serif;fill:#222}.axis{stroke:#555;stroke-width:1}.curve{fill:none;stroke:#888;stroke-width:2}"
     ".limit{stroke:#555;stroke-dasharray:6 4}.yes{fill:#0072b2}.no{fill:#fff;stroke:#d55e00;stroke-width:2}"
-    ".number{font-size:11px;text-anchor:middle}.pick{fill:none;stroke:#0072b2;stroke-width:2}.back{fill:#fff}"
+    ".number{font-size:11px;text-anchor:middle}.lead{stroke:#bbb}.pick{fill:none;stroke:#0072b2;stroke-width:2}.back{fill:#fff}"
 )
 
 
@@ -87,7 +87,8 @@ def drawn(
     order = ", ".join(f"{level:.2%}" for level in asked)
     said = f"{name} asks for {len(asked)} levels of {WEIGHT}, in this order: {order}. "
     said += f"It picks {pick.level:.2%}: {pick.why}."
-    line = " ".join(f"{x(level)},{y(drop_at(level))}" for level in (0.0, *CURVE) if level <= ticks[-1])
+    drawn_at = [float(level) for level in np.linspace(0, ticks[-1], 120)]
+    line = " ".join(f"{x(level)},{y(drop_at(level))}" for level in drawn_at)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="t d">',
         f'<title id="t">{escape(name)} on a measured curve</title><desc id="d">{escape(said)}</desc>',
@@ -96,7 +97,7 @@ def drawn(
         f'<path class="axis" fill="none" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>',
         f'<polyline class="curve" points="{line}"/>',
         f'<path class="limit" d="M{LEFT} {y(LIMIT)}H{WIDTH - RIGHT}"/>',
-        f'<text x="{LEFT + 4}" y="{y(LIMIT) - 5}">tolerance {LIMIT:g} nats</text>',
+        f'<text x="{WIDTH - RIGHT}" y="{y(LIMIT) - 6}" text-anchor="end">tolerance {LIMIT:g} nats</text>',
         f'<text x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">sparsity of {escape(WEIGHT)}</text>',
         f'<text transform="translate(16 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">drop: KL in nats, root scale'
         "</text>",
@@ -106,7 +107,7 @@ def drawn(
         f'<text x="{LEFT - 6}" y="{y(drop) + 4}" text-anchor="end" class="tick">{drop:g}</text>'
         for drop in (0.0, *(each for each in (0.1, 0.5, 1.0, 2.0, 4.0) if each <= highest))
     ]
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, float]] = [(x(level), y(drop_at(level)) + 4) for level in asked]
     for number, level in enumerate(asked, 1):
         drop = drop_at(level)
         accepted = drop <= LIMIT
@@ -115,10 +116,13 @@ def drawn(
             f'<circle class="{"yes" if accepted else "no"}" cx="{here[0]}" cy="{here[1]}" r="5">'
             f"<title>{number}: {level:.2%}, drop {drop:.3g}, {'accepted' if accepted else 'rejected'}</title></circle>"
         )
-        up = 0
-        while any(abs(here[0] - left) < 15 and abs(here[1] - 10 - 12 * up - top) < 11 for left, top in taken):
-            up += 1
-        taken.append((here[0], here[1] - 10 - 12 * up))
-        parts.append(f'<text class="number" x="{here[0]}" y="{round(here[1] - 10 - 12 * up, 1)}">{number}</text>')
+        # The number stands above its mark, as high as it takes to be alone there, with a line down to the mark.
+        label = here[1] - 10
+        while any(abs(here[0] - left) < 16 and abs(label - top) < 12 for left, top in taken if (left, top - 4) != here):
+            label = round(label - 4, 1)
+        taken.append((here[0], label))
+        if label < here[1] - 10:
+            parts.append(f'<path class="lead" d="M{here[0]} {round(label + 2, 1)}V{round(here[1] - 5, 1)}"/>')
+        parts.append(f'<text class="number" x="{here[0]}" y="{round(label, 1)}">{number}</text>')
     parts.append(f'<circle class="pick" cx="{x(pick.level)}" cy="{y(drop_at(pick.level))}" r="9"/>')
     return "\n".join(parts) + "\n</svg>\n"
