@@ -44,12 +44,12 @@ def command_of(
 
 def goal_of(objective: Objective) -> list[str]:
     """What was asked of the plan."""
-    words = [word for name, limit in objective.max_drop.items() for word in ("--max-drop", f"{name}={limit!r}")]
+    words = [word for name, limit in objective.max_drop.items() for word in ("--max-drop", f"{name}={number(limit)}")]
     for option, value in (("--sparsity", objective.sparsity), ("--size", objective.size), ("--macs", objective.macs)):
-        words += [] if value is None else [option, repr(value)]
+        words += [] if value is None else [option, number(value)]
     words += [] if objective.target is None else ["--target", objective.target]
     if objective.kind == "max-drop" and objective.confidence != 0.95:
-        words += ["--confidence", "none" if objective.confidence is None else repr(objective.confidence)]
+        words += ["--confidence", "none" if objective.confidence is None else number(objective.confidence)]
     return words
 
 
@@ -77,9 +77,14 @@ def options_of(settings: Mapping[str, Any], plan: Plan | None) -> Iterator[tuple
             shown = (without_path(item) if each.name == "custom_op_libs" else without_folder(item) for item in value)
             yield from ((option, item) for item in shown if item not in asked)
         else:
-            yield (option, without_folder(value) if isinstance(value, str) else repr(value))
+            yield (option, without_folder(value) if isinstance(value, str) else number(value))
 
 
 def without_path(spec: str) -> str:
     """A file, folder or function without the folder it is in; `random:256` as it is."""
     return without_folder(spec) if is_code(spec) else PurePath(spec.replace("\\", "/")).name
+
+
+def number(value: float) -> str:
+    """As people write it, and no digit less."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
