@@ -12,6 +12,7 @@ from typing import Any
 from onnxsens.artefacts import PARETO_FILE, PLAN_FILE
 from onnxsens.engine.questions import DENSE, Measurement
 from onnxsens.errors import InputError
+from onnxsens.files import sha256_of
 from onnxsens.plan import Plan, read_plan
 from onnxsens.plan.front import read_front
 from onnxsens.results import BUDGET, CurvePoint, MeasuredCurve, RunRecord
@@ -48,11 +49,12 @@ def gather(folder: Path) -> RunRecord:
     known: dict[str, Any] = {}
     failures: dict[str, str] = {}
     settings: Mapping[str, Any] = {}
+    artefacts: Mapping[str, str] | None = None
     if store.exists():
         found = examine(store)
         if found.damage or found.bad_rows:
             raise InputError(f"'{store}' is damaged; see 'onnxsens check {folder}', and run the same command again")
-        settings = found.settings
+        settings, artefacts = found.settings, found.artefacts
         with reading(store) as database:
             measured = list(measurements_in(database.execute(POINTS, (DENSE,))))
             curves = tuple(curves_of(measured))
@@ -71,7 +73,7 @@ def gather(folder: Path) -> RunRecord:
                 "foretold": dict(foretold_of(shapes, searched)),
             }
     model = plan.model.file if plan else Path(str(settings.get("model", ""))).name
-    front = read_front(folder / PARETO_FILE) if (folder / PARETO_FILE).exists() else None
+    front = read_front(folder / PARETO_FILE) if is_own(folder / PARETO_FILE, artefacts) else None
     return RunRecord(
         model,
         f"onnxsens {version('onnxsens')}",
@@ -80,10 +82,24 @@ def gather(folder: Path) -> RunRecord:
         failures,
         tuple(places_of(folder, settings)),
         front=front,
+        doubts=tuple(doubts_of(folder, plan, artefacts)),
         command=command_of(settings, plan, model, front=front is not None),
         budget_command=command_of(settings, plan, model, goal=("--sparsity", BUDGET)) if plan else (),
         **known,
     )
+
+
+def is_own(path: Path, artefacts: Mapping[str, str] | None) -> bool:
+    """Whether a file is there and is what the run wrote; of a folder without a store, whether it is there."""
+    if not path.is_file():
+        return False
+    return artefacts is None or artefacts.get(path.name) == sha256_of(path)
+
+
+def doubts_of(folder: Path, plan: Plan | None, artefacts: Mapping[str, str] | None) -> Iterator[str]:
+    """What speaks against what lies there."""
+    if plan is not None and artefacts is not None and not is_own(folder / PLAN_FILE, artefacts):
+        yield f"{PLAN_FILE} is not as this run wrote it; 'onnxsens check' says more"
 
 
 def measurements_in(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, str, str, float, Measurement]]:

@@ -9,7 +9,7 @@ from onnxsens.artefacts import CHANGES_FILE, PARETO_FILE, PLAN_FILE, PRUNED_FILE
 from onnxsens.engine import Effect
 from onnxsens.engine.carrying import methods_for
 from onnxsens.engine.tensor_file import write_tensors
-from onnxsens.errors import StorageError, UsageError
+from onnxsens.errors import OnnxsensError, StorageError, UsageError
 from onnxsens.files import sha256_of
 from onnxsens.frameworks.exporting import MAP_FILE, SOURCE_FILES, leave_masks
 from onnxsens.frameworks.mapfile import Map, read_map, write_map
@@ -195,8 +195,16 @@ def finish(bench: Workbench, store: Store, made: Plan, folder: Path, results: Se
             store.put_artefact(path.name, sha256_of(path))
         for note in lost(carried.left_out, carried.not_updated):
             bench.observer.note(note)
-    report(folder, force=True)
+    leave_page(bench, folder)
     return made
+
+
+def leave_page(bench: Workbench, folder: Path) -> None:
+    """Beside the plan, which is safe by then: what keeps the page from being written is no failure of the run."""
+    try:
+        report(folder, force=True)
+    except OnnxsensError as error:
+        bench.observer.note(f"{REPORT_FILE} was not written: {error}; make it with 'onnxsens report'")
 
 
 def carrying_of(bench: Workbench, untouched: Sequence[str]) -> Carrying | None:

@@ -224,6 +224,7 @@ class RunRecord:
         dense: what each metric is of the dense model, on the samples of the point that has most.
         technique: of the plan's points; of a scan alone, the first that was measured.
         search_metric: what searches look at; None where nothing says so.
+        doubts: what speaks against the files that this is from.
         command: words that make such a run, without folders.
         budget_command: words that make a plan of any sparsity, `BUDGET` in its place; empty without a plan.
         places: folders of this machine, which texts here may name and nothing that is passed on does.
@@ -242,6 +243,7 @@ class RunRecord:
     dense: Mapping[str, float] = field(default_factory=dict)
     technique: str | None = None
     search_metric: str | None = None
+    doubts: Sequence[str] = ()
     command: Sequence[str] = ()
     foretold: Mapping[str, Sequence[tuple[float, float, float]]] = field(default_factory=dict)
     budget_command: Sequence[str] = ()

@@ -53,7 +53,8 @@ def finish_plan(
         command = f"onnxsens export {folder / PLAN_FILE} --model {made.model.file} --to masks --force"
         shell.note(f"{', '.join(sources)} in {folder} are of another plan; write them again with '{command}'")
         sources = []
-    written = [folder / name for name in (PLAN_FILE, *changes, *front, *besides, *sources, REPORT_FILE)]
+    page = [REPORT_FILE] if (folder / REPORT_FILE).exists() else []
+    written = [folder / name for name in (PLAN_FILE, *changes, *front, *besides, *sources, *page)]
     shell.wrote(written)
     pruned = PRUNED_FILE in besides
     shell.next(after_plan(made, folder, model, options, limits, masks=bool(sources), pruned=pruned))

@@ -28,5 +28,7 @@ def command(shell: Shell, run: Path, out: Path | None, form: str | None, force: 
     from onnxsens.reporting import report, target_of
 
     written = report(run, out, force=force, format=form)
+    for doubt in written.doubts:
+        shell.note(doubt)
     shell.result(terminal.page(written), documents.page(written))
     shell.wrote([target_of(run, out, form)[0]])

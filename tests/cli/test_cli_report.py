@@ -1,6 +1,8 @@
 """`onnxsens report`: a run as one file for a browser, as a user asks for it."""
 
 import getpass
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,23 @@ def test_in_a_browser_it_draws_every_curve_and_asks_for_nothing(run: Path, page:
     assert not seen.dialogs and not seen.requests and not seen.complaints
     assert seen.answers[0] == len(weights) and seen.answers[1] is True and seen.answers[2] >= 1
     assert seen.answers[3] == "none"  # the style sheet is in force
+
+
+def test_a_plan_that_is_not_as_the_run_wrote_it_is_shown_with_a_word_on_that(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    made = json.loads((copy / "plan.json").read_text())
+    made["quality"]["verified"] = True
+    (copy / "plan.json").write_text(json.dumps(made))
+    done = onnxsens("report", copy)
+    assert done.returncode == 0 and "is not as this run wrote it" in done.stderr
+    assert "plan.json is not as this run wrote it" in (copy / "report.html").read_text()
+    assert "not as this run wrote it" not in (run / "report.html").read_text()
+
+
+def test_a_page_that_cannot_be_made_is_no_failure_of_the_run(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    (copy / "report.html").unlink()
+    (copy / "pareto.json").write_text("mine, and no front")
+    done = onnxsens("plan", copy, "--sparsity", "0.5", "--confidence", "none")
+    assert done.returncode == 0, done.stderr
+    assert (copy / "report.html").exists() and (copy / "pareto.json").read_text() == "mine, and no front"
