@@ -1,4 +1,4 @@
-"""Pictures of the explanations are what their script makes, can be read on any page, and say in words what they show."""
+"""Pictures of the explanations are what their script makes, read well on any page, and say in words what they show."""
 
 import importlib.util
 import math

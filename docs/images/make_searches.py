@@ -4,7 +4,7 @@
     python docs/images/make_searches.py --measure   # measures the curves anew before that
 
 A search is a conversation about levels. Here it talks to a curve of a shipped model, measured at every percent and
-straight between; what it asks, in which order, and what it is told is what is drawn. The same curves give the same bytes.
+straight between; what it asks, in which order, and what it is told is drawn. The same curves give the same bytes.
 """
 
 import argparse
