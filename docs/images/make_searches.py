@@ -268,7 +268,7 @@ def knee_picture(line: Line) -> str:
     at = RATIO.x(said.pick.level)
     chord = y_of(rise * RATIO.place(said.pick.level) / RATIO.place(worst.level))
     drawing.line(at, chord, at, y_of(drop_at(line, said.pick.level)), REJECTED, 'stroke-width="2"')
-    drawing.text(at - 4, chord - 12, "the most that the curve is below its chord", "end", colour=REJECTED)
+    drawing.text(at - 4, chord - 12, "farthest below the chord", "end", colour=REJECTED)
     for point in said.asked:
         drawing.mark(RATIO.x(point.level), y_of(point.drop), accepted=True)
     draw_questions(drawing, RATIO, said, TOP + CURVE + 20.0)
