@@ -1,6 +1,6 @@
 """Write the reference and the pictures of the explanation from the code that they are about.
 
-    python docs/generate.py          writes docs/reference/*.md and docs/explanation/*.svg
+    python docs/generate.py          writes docs/reference/*.md
     python docs/generate.py --check  says which of them are not what the code gives, and ends with 1
 
 The pages are kept in the repository, so that they can be read there; a test fails where one is stale.
@@ -15,7 +15,6 @@ sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
 import making_api  # noqa: E402  (beside this file, which is no package)
 import making_cli  # noqa: E402
-import making_pictures  # noqa: E402
 import making_tables  # noqa: E402
 
 PAGES: Mapping[str, Callable[[], str]] = {
@@ -25,8 +24,6 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/names.md": making_tables.names,
     "reference/plan-schema.md": making_tables.plan_schema,
     "reference/settings.md": making_cli.settings,
-    "explanation/top-down.svg": making_pictures.top_down,
-    "explanation/sweet-spotter.svg": making_pictures.sweet_spotter,
 }
 
 

@@ -4,8 +4,8 @@ What a fence says of a block in Markdown:
 
 - `sh` and `python` run, in the order of the page, in a folder beside the shipped models;
 - `python title="quality.py"` is written to that file;
-- with a title that begins with `needs ` it is for what is not here: `ELSEWHERE` lists all of them;
-- `py`, on the page of plug-ins, is a file of tests.
+- with a title that begins with `needs ` or `with the files of ` it is for what is not here: `ELSEWHERE` has all of them;
+- `py`, on the page of plug-ins, is a file of tests; how to write one of every kind is run by `test_docs_plug_ins.py`.
 """
 
 import importlib
@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 from commands import ROOT
@@ -26,16 +25,23 @@ from onnxsens.cli import COMMANDS
 DOCS = ROOT / "docs"
 PAGES = [
     DOCS / "tutorial.md",
-    *sorted((DOCS / "how-to").glob("*.md")),
+    *sorted(page for page in (DOCS / "how-to").glob("*.md") if page.name != "write-a-plug-in.md"),
     *sorted((DOCS / "explanation").glob("*.md")),
 ]
 ELSEWHERE = {
-    ("how-to/frameworks.md", "needs torch"),
-    ("how-to/frameworks.md", "needs keras"),
-    ("how-to/frameworks.md", "needs jax"),
-    ("how-to/frameworks.md", "needs paddle"),
+    ("how-to/from-jax.md", "needs JAX, Flax and optax"),
+    ("how-to/from-jax.md", "needs JAX, Flax, optax and jax2onnx"),
+    ("how-to/from-jax.md", "with the files of step 1"),
+    ("how-to/from-jax.md", "with the files of step 2"),
+    ("how-to/from-keras.md", "needs Keras and TensorFlow"),
+    ("how-to/from-keras.md", "with the files of step 1"),
+    ("how-to/from-keras.md", "with the files of step 3"),
+    ("how-to/from-paddle.md", "needs Paddle and paddle2onnx"),
+    ("how-to/from-paddle.md", "needs Paddle and safetensors"),
+    ("how-to/from-paddle.md", "with the files of step 1"),
     ("how-to/gpus.md", "needs a GPU"),
 }
+ELSEWHERE_SAID = ("needs ", "with the files of ")
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]*)\")?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHOWN_ONLY = {"text", "json", "toml", "yaml"}
 
@@ -84,7 +90,7 @@ def run(folder: Path, language: str, content: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_block_of_a_page_runs_in_order(page: Path, folder: Path) -> None:
     for language, title, content in blocks(page):
-        if language in SHOWN_ONLY or title.startswith("needs "):
+        if language in SHOWN_ONLY or title.startswith(ELSEWHERE_SAID):
             continue
         if title:
             (folder / title).write_text(content)
@@ -93,7 +99,9 @@ def test_every_block_of_a_page_runs_in_order(page: Path, folder: Path) -> None:
 
 
 def test_blocks_that_do_not_run_here_are_few_and_known() -> None:
-    found = {(name_of(page), title) for page in PAGES for _, title, _ in blocks(page) if title.startswith("needs ")}
+    found = {
+        (name_of(page), title) for page in PAGES for _, title, _ in blocks(page) if title.startswith(ELSEWHERE_SAID)
+    }
     assert found == ELSEWHERE
 
 
@@ -147,40 +155,6 @@ def test_every_public_name_and_every_error_is_in_the_reference() -> None:
     described = (DOCS / "reference" / "errors.md").read_text()
     tree = set(re.findall(r"\w+Error\b", (errors.__doc__ or "").partition("KeyboardInterrupt")[0]))
     assert tree and [name for name in tree if f"`{name}` |" not in described] == []
-
-
-def test_pictures_say_what_they_show_and_load_nothing() -> None:
-    for picture in (DOCS / "explanation").glob("*.svg"):
-        root = ET.fromstring(picture.read_text())
-        space = "{http://www.w3.org/2000/svg}"
-        assert root.get("role") == "img"
-        assert root.findtext(f"{space}title") and "It picks" in (root.findtext(f"{space}desc") or "")
-        assert not any(key.endswith("href") for element in root.iter() for key in element.attrib)
-        # What is outside the frame is not seen.
-        _, _, width, height = map(float, (root.get("viewBox") or "").split())
-        for circle in root.iter(f"{space}circle"):
-            assert 0 < float(circle.get("cx", "0")) < width and 0 < float(circle.get("cy", "0")) < height
-
-
-@pytest.mark.slow
-def test_the_curve_in_the_pictures_is_the_models(generate: object, folder: Path) -> None:
-    import onnxsens
-
-    pictures = importlib.import_module("making_pictures")
-    levels = [0.4, 0.6]
-    found = onnxsens.scan(
-        ROOT / "models" / "fashion_cnn.onnx",
-        str(ROOT / "models" / "fashion_mnist_test.npz"),
-        scale=255,
-        mean=0.2860,
-        std=0.3530,
-        levels=levels,
-        weights=[pictures.WEIGHT],
-        out=folder / "one",
-    )
-    [curve] = found.curves.values()
-    measured = [drop for level, drop in zip(curve.sparsity, curve.drop, strict=True) if level > 0]
-    assert measured == pytest.approx([pictures.CURVE[level] for level in levels], rel=0.02)
 
 
 class Loads(HTMLParser):

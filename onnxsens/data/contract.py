@@ -44,7 +44,7 @@ class SourceContract:
     def test_it_says_which_source_it_is(self, tmp_path: Path) -> None:
         dataset = self.opened(tmp_path / "a")
         assert dataset.source == self.kind
-        assert self.kind in sources.table
+        assert self.kind in sources.names()
 
     def test_the_length_is_the_number_of_samples(self, tmp_path: Path) -> None:
         assert len(self.opened(tmp_path / "a")) == 6

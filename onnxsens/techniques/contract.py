@@ -1,4 +1,4 @@
-"""The laws that every criterion and every pattern keeps, as tests for whoever writes one:
+"""The laws that every criterion, every pattern and every update keeps, as tests for whoever writes one:
 
     class TestMine(CriterionContract):
         @pytest.fixture
@@ -9,14 +9,16 @@ Run by pytest, which this module does not import.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
-from onnxsens.arrays import FloatArray
+from onnxsens.arrays import FloatArray, Mask
 from onnxsens.techniques.criteria import Criterion
-from onnxsens.techniques.moments import Moments
+from onnxsens.techniques.moments import LayerProblem, Moments
 from onnxsens.techniques.patterns import Pattern
+from onnxsens.techniques.updates import Update
 
 LEVELS = (0.0, 0.1, 0.25, 0.5, 0.77, 0.9, 1.0)
 
@@ -101,3 +103,59 @@ class PatternContract:
             for level in reversed(LEVELS):
                 np.testing.assert_array_equal(ranked.mask(level), pattern.rank(scores.copy()).mask(level))
             assert scores.tobytes() == before.tobytes()
+
+
+class UpdateContract:
+    """Subclass it with a fixture `update`."""
+
+    def problems(self) -> Iterator[LayerProblem]:
+        """Of ordinary weights and of inputs that are pruned already."""
+        for weight in matrices():
+            moments = moments_of(weight)
+            yield LayerProblem(weight, moments)
+            yield LayerProblem(weight, replace(moments, cross=0.9 * moments.inputs))
+
+    def masks(self, problem: LayerProblem) -> Iterator[Mask]:
+        """`[groups, out / groups, in]`: half of all, a row that goes as a whole, nothing left."""
+        half = np.random.default_rng(2).random(problem.dense.shape) < 0.5
+        yield half
+        row = half.copy()
+        row[:, 0] = False
+        yield row
+        yield np.zeros_like(half)
+
+    def test_values_are_finite_and_zero_where_nothing_is_kept(self, update: Update) -> None:
+        for problem in self.problems():
+            prepared = update.prepare(problem)
+            for mask in self.masks(problem):
+                values = prepared.fit(mask)
+                assert values.shape == problem.dense.shape
+                assert np.isfinite(values).all()
+                assert (values[~mask] == 0).all()
+
+    def test_where_all_is_kept_and_inputs_are_the_dense_ones_nothing_changes(self, update: Update) -> None:
+        for weight in matrices():
+            problem = LayerProblem(weight, moments_of(weight))
+            values = update.prepare(problem).fit(np.ones(problem.dense.shape, dtype=np.bool_))
+            np.testing.assert_allclose(values, problem.dense, rtol=1e-6, atol=1e-7)
+
+    def test_in_sum_it_loses_no_more_than_leaving_the_others_as_they_are(self, update: Update) -> None:
+        for weight in matrices():
+            problem = LayerProblem(weight, moments_of(weight))
+            prepared = update.prepare(problem)
+            for mask in self.masks(problem):
+                fitted = problem.damped_losses(prepared.fit(mask)).sum()
+                left = problem.damped_losses(np.where(mask, problem.dense, 0.0)).sum()
+                assert fitted <= left + 1e-9 * abs(left) + 1e-12
+
+    def test_masks_do_not_depend_on_those_before_and_the_problem_stays(self, update: Update) -> None:
+        for problem in self.problems():
+            dense, hessian, targets = problem.dense.copy(), problem.hessian.copy(), problem.targets.copy()
+            prepared = update.prepare(problem)
+            first = [prepared.fit(mask) for mask in self.masks(problem)]
+            again = [update.prepare(problem).fit(mask) for mask in reversed(list(self.masks(problem)))]
+            for one, other in zip(first, reversed(again), strict=True):
+                np.testing.assert_array_equal(one, other)
+            np.testing.assert_array_equal(problem.dense, dense)
+            np.testing.assert_array_equal(problem.hessian, hessian)
+            np.testing.assert_array_equal(problem.targets, targets)

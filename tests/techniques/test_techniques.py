@@ -14,10 +14,11 @@ from hypothesis.extra import numpy as hnp
 
 from onnxsens.errors import UsageError
 from onnxsens.techniques import control_of, make_technique
-from onnxsens.techniques.contract import CriterionContract, PatternContract, moments_of
+from onnxsens.techniques.contract import CriterionContract, PatternContract, UpdateContract, moments_of
 from onnxsens.techniques.criteria import Criterion, criteria
 from onnxsens.techniques.patterns import Pattern, make_pattern, patterns, unstructured
 from onnxsens.techniques.technique import PrunedWeight
+from onnxsens.techniques.updates import Update, updates
 
 MATRICES = hnp.arrays(
     np.float32,
@@ -130,6 +131,13 @@ class TestEveryPattern(PatternContract):
     )
     def pattern(self, request: pytest.FixtureRequest) -> Pattern:
         return make_pattern(request.param)
+
+
+class TestEveryUpdate(UpdateContract):
+    @pytest.fixture(params=updates.names())
+    def update(self, request: pytest.FixtureRequest) -> Update:
+        made: Update = updates.get(request.param)()
+        return made
 
 
 def test_magnitude_is_the_absolute_value() -> None:
