@@ -29,6 +29,7 @@ SELECT technique, weight, metric, zeros, size, start, samples, total, squares, d
 FROM point WHERE base = ? AND failure IS NULL ORDER BY technique, weight, metric, zeros, start
 """
 FAILURES = "SELECT weight, failure FROM point WHERE base = ? AND failure IS NOT NULL ORDER BY weight, zeros"
+ASKED = "SELECT weight, level_asked FROM point WHERE base = ? AND technique = ? GROUP BY weight, level_asked"
 EFFECTS = "SELECT weight, effect FROM effect ORDER BY rowid"
 PREDICTIONS = "SELECT weight, zeros, size, relative_error FROM prediction WHERE technique = ? ORDER BY weight, zeros"
 UNPREDICTED = "SELECT weight, reason FROM unpredicted WHERE technique = ? ORDER BY weight"
@@ -47,6 +48,7 @@ def gather(folder: Path) -> RunRecord:
         raise InputError(f"'{folder}' holds no run: there is no {STORE_FILE} and no {PLAN_FILE}; check the path")
     curves: tuple[MeasuredCurve, ...] = ()
     known: dict[str, Any] = {}
+    scanned: Sequence[str] | None = None
     failures: dict[str, str] = {}
     settings: Mapping[str, Any] = {}
     artefacts: Mapping[str, str] | None = None
@@ -62,6 +64,7 @@ def gather(folder: Path) -> RunRecord:
             technique = technique_of(plan, curves)
             metric = metric_of(plan, settings, curves)
             searched = [each for each in curves if (each.technique, each.metric) == (technique, metric)]
+            scanned = scan_of(database.execute(ASKED, (DENSE, technique)), curves)
             shapes = dict(shapes_in(database.execute(PREDICTIONS, (technique,))))
             known = {
                 "effects": dict(database.execute(EFFECTS)),
@@ -83,7 +86,7 @@ def gather(folder: Path) -> RunRecord:
         tuple(places_of(folder, settings)),
         front=front,
         doubts=tuple(doubts_of(folder, plan, artefacts)),
-        command=command_of(settings, plan, model, front=front is not None),
+        command=command_of(settings, plan, model, front=front is not None, scan=scanned),
         budget_command=command_of(settings, plan, model, goal=("--sparsity", BUDGET)) if plan else (),
         **known,
     )
@@ -94,6 +97,21 @@ def is_own(path: Path, artefacts: Mapping[str, str] | None) -> bool:
     if not path.is_file():
         return False
     return artefacts is None or artefacts.get(path.name) == sha256_of(path)
+
+
+def scan_of(rows: Iterable[tuple[str, float]], curves: Sequence[MeasuredCurve]) -> list[str] | None:
+    """Options of the scan that asked for these levels; None where a search chose them, each weight's own."""
+    asked: dict[str, set[float]] = {}
+    for weight, level in rows:
+        asked.setdefault(weight, set()).add(level)
+    if len({frozenset(levels) for levels in asked.values()}) != 1:
+        return None
+    levels = ",".join(f"{level:g}" for level in sorted(next(iter(asked.values()))))
+    return [
+        "--levels",
+        levels,
+        *(["--control"] if any(curve.technique.startswith("random") for curve in curves) else []),
+    ]
 
 
 def doubts_of(folder: Path, plan: Plan | None, artefacts: Mapping[str, str] | None) -> Iterator[str]:

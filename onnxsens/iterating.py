@@ -27,7 +27,16 @@ from onnxsens.plan.bounds import normal_quantile
 from onnxsens.plan.ensemble import Candidate
 from onnxsens.plan.evidence import alternative
 from onnxsens.plan.verification import judge
-from onnxsens.planning import describe, finish, make_plan, refuse_checkpoint, sources_of, task_of
+from onnxsens.planning import (
+    describe,
+    finish,
+    make_plan,
+    refuse_checkpoint,
+    refuse_foreign_page,
+    sources_of,
+    task_of,
+    with_search,
+)
 from onnxsens.runs import open_run, refuse_empty_holdout, refuse_foreign, repeat_dense
 from onnxsens.scan import Joint, Observer
 from onnxsens.scan.store import FILE as STORE_FILE
@@ -72,6 +81,7 @@ def iterate(
     if Path(model_path).resolve() in [(folder / name).resolve() for name in RESULTS]:
         raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
     results = (*RESULTS, *(SOURCE_FILES if checkpoint else ()))
+    refuse_foreign_page(folder, force=force)
     if not (folder / STORE_FILE).exists():
         refuse_foreign(folder, results, {}, force=force)
     if checkpoint is not None:
@@ -109,11 +119,11 @@ def iterate(
         chosen = Chosen([best], joints[-1], judge(joints[-1].measurements, goal, 1), 1, None)
         metric = next((name for name in bench.metrics if name != bench.search_metric), bench.search_metric)
         made = msgspec.structs.replace(
-            describe(bench, store, task, chosen, folder),
+            with_search(describe(bench, store, task, chosen, folder), step, resolution),
             steps=[alternative(f"step {number}", each.sparsity, each) for number, each in enumerate(joints, 1)],
             hurts_after=last_harmless(joints, metric),
         )
-        return finish(bench, store, made, folder, results, sources)
+        return finish(bench, store, made, folder, results, sources, force=force)
 
 
 def differences(dense: Model, pruned: Model) -> dict[str, AnyArray]:

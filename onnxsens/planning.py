@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from onnxsens.artefacts import CHANGES_FILE, PARETO_FILE, PLAN_FILE, PRUNED_FILE, REPORT_FILE
 from onnxsens.engine import Effect
 from onnxsens.engine.carrying import methods_for
@@ -73,8 +75,7 @@ def make_plan(
     TopDown(step, resolution)  # refuses what makes no sense, before anything is opened
     if Path(model_path).resolve() in [(folder / name).resolve() for name in results]:
         raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
-    if os.path.lexists(folder / REPORT_FILE):
-        claim_page(folder / REPORT_FILE, force=force)
+    refuse_foreign_page(folder, force=force)
     if not (folder / STORE_FILE).exists():
         refuse_foreign(folder, results, {}, force=force)
     if "+" in options.technique:
@@ -106,8 +107,8 @@ def make_plan(
             with store.writing(folder / PARETO_FILE):
                 write_front(front, folder / PARETO_FILE)
         chosen = planner.choose()
-        made = describe(bench, store, task, chosen, folder)
-        return finish(bench, store, made, folder, results, sources)
+        made = with_search(describe(bench, store, task, chosen, folder), step, resolution)
+        return finish(bench, store, made, folder, results, sources, force=force)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +172,39 @@ def task_of(bench: Workbench, scanner: Scanner, goal: Goal, effects: Mapping[str
     )
 
 
-def finish(bench: Workbench, store: Store, made: Plan, folder: Path, results: Sequence[str], sources: Sources) -> Plan:
+def with_search(made: Plan, step: float, resolution: float) -> Plan:
+    """The plan, which says how finely levels were looked for where that is not as usual."""
+    usual = TopDown()
+    words = [*(["--step", repr(step)] if step != usual.step else [])]
+    words += ["--resolution", repr(resolution)] if resolution != usual.resolution else []
+    objective = msgspec.structs.replace(made.objective, limits=[*made.objective.limits, *words])
+    return msgspec.structs.replace(made, objective=objective)
+
+
+def refuse_foreign_page(folder: Path, *, force: bool) -> None:
+    """Stop where `report.html` is none of ours, before anything is measured.
+
+    Raises:
+        StorageError: it is not, and `force` is off.
+    """
+    if os.path.lexists(folder / REPORT_FILE):
+        claim_page(folder / REPORT_FILE, force=force)
+
+
+def finish(
+    bench: Workbench,
+    store: Store,
+    made: Plan,
+    folder: Path,
+    results: Sequence[str],
+    sources: Sources,
+    *,
+    force: bool,
+) -> Plan:
     """Leave the plan and its page, and the pruned model and masks where they are wanted.
+
+    Args:
+        force: whether a page that is none of ours may be overwritten.
 
     Returns:
         The plan as it was written, with names of the source.
@@ -195,14 +227,14 @@ def finish(bench: Workbench, store: Store, made: Plan, folder: Path, results: Se
             store.put_artefact(path.name, sha256_of(path))
         for note in lost(carried.left_out, carried.not_updated):
             bench.observer.note(note)
-    leave_page(bench, folder)
+    leave_page(bench, folder, force=force)
     return made
 
 
-def leave_page(bench: Workbench, folder: Path) -> None:
+def leave_page(bench: Workbench, folder: Path, *, force: bool) -> None:
     """Beside the plan, which is safe by then: what keeps the page from being written is no failure of the run."""
     try:
-        report(folder, force=True)
+        report(folder, force=force)
     except OnnxsensError as error:
         bench.observer.note(f"{REPORT_FILE} was not written: {error}; make it with 'onnxsens report'")
 

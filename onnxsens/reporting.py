@@ -1,5 +1,7 @@
 """`report`, `curves` and `diff`: runs as files that can be passed on, so that they name no folder of this machine."""
 
+import contextlib
+import stat
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -147,11 +149,11 @@ def claim_page(out: Path, *, force: bool) -> None:
     Raises:
         StorageError: it is there, and `force` is off.
     """
-    try:
-        with out.open("rb") as file:
-            own = not out.is_symlink() and MARK in file.read(HEAD)
-    except OSError:
-        own = False
+    own = False
+    with contextlib.suppress(OSError):
+        if stat.S_ISREG(out.lstat().st_mode):  # a pipe would be waited for
+            with out.open("rb") as file:
+                own = MARK in file.read(HEAD)
     if not own:
         claim(out, force=force)
 

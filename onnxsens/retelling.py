@@ -1,6 +1,6 @@
 """The command that makes such a run, told from what the run and its plan hold. No folder is in it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import PurePath
 from typing import Any
@@ -19,7 +19,13 @@ PLAIN_SCAN = {"technique": ("auto", "magnitude"), "update": ("auto", "none")}
 
 
 def command_of(
-    settings: Mapping[str, Any], plan: Plan | None, model: str, goal: tuple[str, ...] = (), *, front: bool = False
+    settings: Mapping[str, Any],
+    plan: Plan | None,
+    model: str,
+    goal: tuple[str, ...] = (),
+    *,
+    front: bool = False,
+    scan: Sequence[str] | None = (),
 ) -> list[str]:
     """Its words, the first of them `onnxsens`; none where the run's store does not say what it was made from.
 
@@ -27,14 +33,17 @@ def command_of(
         model: the model's file name.
         goal: in place of the plan's own.
         front: whether it measures the front too.
+        scan: options of a scan alone; None where nobody knows them, so that nobody knows the command either.
     """
     data = settings.get("data")
-    if not isinstance(data, str):
+    if not isinstance(data, str) or (plan is None and scan is None):
         return []
     words = ["onnxsens", "auto" if plan else "scan", model, "-d", without_path(data)]
     if plan:
         words += goal or goal_of(plan.objective)
         words += plan.objective.limits
+    else:
+        words += scan or ()
     words += [word for pair in options_of(settings, plan) for word in pair]
     if plan and plan.steps:
         words += ["--iterative", str(len(plan.steps))]

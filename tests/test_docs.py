@@ -4,7 +4,7 @@ What a fence says of a block in Markdown:
 
 - `sh` and `python` run, in the order of the page, in a folder beside the shipped models;
 - `python title="quality.py"` is written to that file;
-- with a title that begins with `needs ` or `with the files of ` it is for what is not here: `ELSEWHERE` has all of them;
+- with a title that begins with `needs ` or `with the files of ` it needs more than there is: see `ELSEWHERE`;
 - `py`, on the page of plug-ins, is a file of tests; how to write one of every kind is run by `test_docs_plug_ins.py`.
 """
 

@@ -86,6 +86,9 @@ def main() -> None:
     ready_streams()
     try:
         group.main(prog_name="onnxsens", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        sys.stdout.write(f"{error.ctx.get_help() if error.ctx else ''}\n")
+        sys.exit(2)
     except (click.UsageError, click.BadParameter) as error:
         context = error.ctx.command_path if error.ctx else "onnxsens"
         text = error.format_message().rstrip(".")

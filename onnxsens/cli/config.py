@@ -34,6 +34,8 @@ KINDS: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "text": (str, int, float),
 }
+GOALS = ("max-drop", "sparsity", "size", "macs")  # which exclude each other
+TYPED = "onnxsens.typed"  # where a command's context keeps the words of the command line
 NOTES = "onnxsens.notes"  # where a command's context keeps what is to be said once output may begin
 
 
@@ -48,9 +50,23 @@ def configured(ctx: click.Context, param: click.Parameter, value: Path | None) -
     name = ctx.info_name or ""
     options = keyed(ctx.command)
     found = {} if value is None else from_file(value, name, options, known_commands(ctx))
-    found |= from_environment(name, options)
+    found = without_rivals(found, from_environment(name, options))
+    found = without_rivals(found, dict.fromkeys(key for key in GOALS if key in options and is_typed(ctx, options[key])))
     ctx.default_map = {options[key].name or key: taken for key, taken in found.items()}
     ctx.meta[NOTES] = misspelt(ctx)
+
+
+def without_rivals(weaker: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, where a goal of the stronger one takes the place of another goal, not only of the same."""
+    given = any(key in stronger for key in GOALS)
+    left = {key: value for key, value in weaker.items() if not (given and key in GOALS)}
+    return left | {key: value for key, value in stronger.items() if value is not None}
+
+
+def is_typed(ctx: click.Context, option: click.Option) -> bool:
+    """Whether an option is on the command line. Eager callbacks come before the others are looked at."""
+    words = ctx.meta.get(TYPED, ())
+    return any(word == name or word.startswith(f"{name}=") for word in words for name in option.opts)
 
 
 def keyed(command: click.Command) -> dict[str, click.Option]:
@@ -114,8 +130,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         UsageError: it is none that can be read.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise UsageError(f"--config '{path}' is no plain file; name a TOML file")
+        if path.is_dir():
+            raise UsageError(f"--config '{path}' is a folder; name a TOML file")
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
@@ -261,7 +277,7 @@ def save_config(ctx: click.Context, path: Path, *, force: bool) -> list[str]:
     """
     import tomli_w
 
-    from onnxsens.files import claim, storage_errors, write_atomically
+    from onnxsens.files import claim, prepare_directory, storage_errors, write_atomically
 
     table, left_out = {}, []
     for key, value in in_effect(ctx):
@@ -277,6 +293,9 @@ def save_config(ctx: click.Context, path: Path, *, force: bool) -> list[str]:
     with storage_errors(path):
         if path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content:
             return left_out
+    folder = ctx.params.get("folder")
+    if isinstance(folder, Path) and path.parent == folder:
+        prepare_directory(folder)  # which the run would make a moment later
     claim(path, force=force)
     write_atomically(path, [content])
     return left_out

@@ -2,7 +2,7 @@
 
 import click
 
-from onnxsens.cli.config import key_of
+from onnxsens.cli.config import TYPED, key_of
 
 OTHERS = "Options"
 # Keys of options under each heading, which come in this order; what is in none is under the first.
@@ -28,7 +28,12 @@ HEADINGS: dict[str, tuple[str, ...]] = {
 
 
 class Grouped(click.Command):
-    """A command whose options are listed under headings."""
+    """A command whose options are listed under headings, and that keeps the words it was called with."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does."""
+        ctx.meta[TYPED] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Each heading that has options."""

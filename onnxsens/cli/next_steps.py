@@ -1,6 +1,7 @@
 """What can be done after a command: the commands themselves, with the names and options of the run that was made."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -17,6 +18,7 @@ Steps = list[tuple[str, str | Sequence[str]]]
 
 # Fields that say how samples are read and run, and so are needed to measure the same again.
 READING = ("scale", "mean", "std", "dims", "output", "class_axis", "provider", "batch_size", "custom_op_libs")
+OPENERS = {"darwin": "open", "win32": "start"}
 BROWSER = "see the plan, and a curve for every weight, in a browser"
 
 
@@ -44,7 +46,7 @@ def after_plan(
             words = ["onnxsens", "plan", str(folder), *code_of(options), *limited(allowed)]
             steps.append(("allow what this plan may lose, at the bound that was measured", words))
         steps.append(("or be surer of a small loss", "give more samples, or a larger --holdout, for a closer bound"))
-    steps.append((BROWSER, f"open {folder / REPORT_FILE}"))
+    steps.append((BROWSER, [OPENERS.get(sys.platform, "xdg-open"), str(folder / REPORT_FILE)]))
     if not pruned:
         force = ["--force"] if (folder / PRUNED_FILE).exists() else []
         words = ["onnxsens", "apply", str(model), str(folder / PLAN_FILE), "-o", str(folder / PRUNED_FILE), *force]

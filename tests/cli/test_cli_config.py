@@ -1,6 +1,9 @@
 """Options from the command line, the environment and a file: who wins, what is refused, and what is written back."""
 
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from unittest import mock
 
 import click
 import pytest
-from commands import onnxsens
+from commands import ROOT, onnxsens
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -334,3 +337,44 @@ class TestSaving:
         with pytest.raises(StorageError, match="not UTF-8"):
             save_config(parsed("auto", "--freeze", os.fsdecode(b"\xff")), tmp_path / "c.toml", force=False)
         assert not (tmp_path / "c.toml").exists()
+
+
+def test_a_goal_that_is_typed_takes_the_place_of_another_one_from_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("[auto]\nsparsity = 0.3\n")
+    model, data = ROOT / "models" / "jv_gru1.onnx", ROOT / "models" / "japanese_vowels_test.npz"
+    command = ("auto", model, "-d", data, "--config", tmp_path / "c.toml", "--update", "none", "--confidence", "none")
+    done = onnxsens(*command, "--max-drop", "accuracy=0.3", "-o", tmp_path / "typed", "-q")
+    assert done.returncode == 0, done.stderr
+    made = json.loads((tmp_path / "typed" / "plan.json").read_text())["objective"]
+    assert made["kind"] == "max-drop" and made["sparsity"] is None
+    done = onnxsens(*command, "-o", tmp_path / "set", "-q", ONNXSENS_SIZE="30kB")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "set" / "plan.json").read_text())["objective"]["kind"] == "size"
+
+
+def test_options_come_through_a_pipe_and_go_into_the_run_folder_that_is_yet_to_be_made(tmp_path: Path) -> None:
+    model, data = ROOT / "models" / "jv_gru1.onnx", ROOT / "models" / "japanese_vowels_test.npz"
+    run = tmp_path / "run"
+    command = [
+        "scan",
+        model,
+        "-d",
+        data,
+        "--config",
+        "/dev/stdin",
+        "-o",
+        run,
+        "--save-config",
+        run / "options.toml",
+        "-q",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "onnxsens", *map(str, command)], input=b"[scan]\nlevels = '0.5'\n", cwd=ROOT, check=False
+    )
+    assert done.returncode == 0
+    assert "levels" in (run / "options.toml").read_text() and (run / "scan.db").exists()
+
+
+def test_without_a_command_there_is_help() -> None:
+    done = onnxsens()
+    assert done.returncode == 2 and "Commands:" in done.stdout and done.stderr == ""

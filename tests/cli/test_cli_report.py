@@ -2,12 +2,14 @@
 
 import getpass
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from commands import ROOT, document, onnxsens
 
+from onnxsens.gathering import gather
 from tests.fault.browser import browser, chromium
 
 MODEL = ROOT / "models" / "jv_gru.onnx"
@@ -111,3 +113,38 @@ def test_a_page_that_cannot_be_made_is_no_failure_of_the_run(run: Path, tmp_path
     done = onnxsens("plan", copy, "--sparsity", "0.5", "--confidence", "none")
     assert done.returncode == 0, done.stderr
     assert (copy / "report.html").exists() and (copy / "pareto.json").read_text() == "mine, and no front"
+
+
+@pytest.mark.parametrize("more", [(), ("--iterative", "2")])
+def test_a_page_of_somebody_else_is_refused_before_anything_is_measured(tmp_path: Path, more: tuple[str, ...]) -> None:
+    (tmp_path / "report.html").write_text("precious")
+    goal = ("--sparsity", "0.5", "--confidence", "none", "--update", "none")
+    done = onnxsens("auto", MODEL, "-d", DATA, *goal, *more, "-o", tmp_path)
+    assert done.returncode == 4 and "report.html" in done.stderr and "--force" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "report.html").read_text() == "precious"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_in_the_place_of_the_page_is_not_waited_for(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    (copy / "report.html").unlink()
+    os.mkfifo(copy / "report.html")
+    done = onnxsens("report", copy)
+    assert done.returncode == 4 and done.stderr.count("\n") == 1
+
+
+def test_the_command_of_a_scan_names_its_levels_and_none_is_shown_where_a_search_chose_them(tmp_path: Path) -> None:
+    asked = ("--levels", "0.3,0.75", "--control")
+    assert onnxsens("scan", MODEL, "-d", DATA, *asked, "-o", tmp_path / "grid").returncode == 0
+    words = " ".join(gather(tmp_path / "grid").command)
+    assert "--levels 0.3,0.75 --control" in words
+    looked = ("--search", "top-down", "--tolerance", "kl=0.1")
+    assert onnxsens("scan", MODEL, "-d", DATA, *looked, "-o", tmp_path / "search").returncode == 0
+    assert gather(tmp_path / "search").command == []
+
+
+def test_the_command_of_a_plan_says_how_finely_it_looked(tmp_path: Path) -> None:
+    goal = ("--sparsity", "0.5", "--confidence", "none", "--update", "none", "--step", "0.2")
+    assert onnxsens("auto", MODEL, "-d", DATA, *goal, "-o", tmp_path / "run").returncode == 0
+    assert "--step 0.2" in " ".join(gather(tmp_path / "run").command)
