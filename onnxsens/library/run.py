@@ -100,7 +100,10 @@ class Run:
 
     @property
     def curves(self) -> Mapping[str, Curve]:
-        """Weight to its curve of the search metric; weights without a measured point are not in it."""
+        """Weight to its curve of the search metric; weights without a measured point are not in it.
+
+        It is empty where nothing was measured by that metric, as in a run that was made in steps.
+        """
         return self.curves_of()
 
     def curves_of(self, metric: str | None = None) -> Mapping[str, Curve]:
@@ -110,11 +113,12 @@ class Run:
             metric: one of `metrics` (default: the search metric).
 
         Raises:
-            UsageError: it was not measured.
+            UsageError: a metric was named, and was not measured.
         """
         record = self.record
-        metric = record.search_metric if metric is None else metric
-        if metric is not None and metric not in self.metrics:
+        if metric is None:
+            metric = record.search_metric
+        elif metric not in self.metrics:
             raise UsageError(f"metric '{metric}' was not measured; there are {', '.join(self.metrics) or 'none'}")
         own = {
             each.weight: each for each in record.curves if (each.technique, each.metric) == (record.technique, metric)

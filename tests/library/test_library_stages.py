@@ -1,7 +1,10 @@
 """Runs and plans by the library: what the command line makes, and what can be done with them then."""
 
+import contextlib
 import gc
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +15,11 @@ import onnx
 import pytest
 from commands import ROOT
 from commands import onnxsens as command
+from plans import plan_of
 
 import onnxsens
 from onnxsens.errors import DataError, InputError, PlanError, StorageError, UsageError
-from onnxsens.plan.planfile import size_of
+from onnxsens.plan.planfile import size_of, write_plan
 
 MODEL = ROOT / "models/jv_gru1.onnx"
 DATA = ROOT / "models/japanese_vowels_test.npz"
@@ -95,6 +99,22 @@ def test_a_run_says_what_was_measured(run: onnxsens.Run) -> None:
     assert abs(run.dense["accuracy"] - 0.943) < 0.03
     with pytest.raises(UsageError, match="'top5' was not measured; there are accuracy, kl"):
         run.curves_of("top5")
+
+
+def test_a_run_with_nothing_measured_by_its_metric_has_no_curves(run: onnxsens.Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    with contextlib.closing(sqlite3.connect(folder / "scan.db")) as database, database:
+        database.execute("DELETE FROM point")  # as `iterative` leaves it: each step measures another model
+    write_plan(plan_of(text="kl"), folder / "plan.json")
+    empty = onnxsens.open_run(folder)
+    assert (empty.search_metric, empty.metrics) == ("kl", [])
+    assert dict(empty.curves) == {}
+    assert empty.to_numpy().shape == (0,) and empty.to_numpy().dtype.names == run.to_numpy().dtype.names
+    with pytest.raises(UsageError, match="'kl' was not measured; there are none"):
+        empty.curves_of("kl")
+    pytest.importorskip("pandas")
+    assert empty.to_pandas().shape == (0, 6)
 
 
 def test_a_run_that_is_opened_is_the_one_that_was_made(run: onnxsens.Run) -> None:
