@@ -1,5 +1,6 @@
 """A run in hand: its curves, and the plans that can be made from it."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxsens.api import plan as plan_from
-from onnxsens.artefacts import PLAN_FILE
+from onnxsens.artefacts import PARETO_FILE, PLAN_FILE
 from onnxsens.checking import check_run
 from onnxsens.engine import Effect
 from onnxsens.errors import UsageError
@@ -24,6 +25,7 @@ from onnxsens.library.words import worded
 from onnxsens.reporting import report as write_report
 from onnxsens.reporting import target_of
 from onnxsens.results import RunRecord, RunReport, ScanResult
+from onnxsens.scan.store import FILE as STORE_FILE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -41,6 +43,7 @@ class Run:
         self._folder = folder.absolute()
         self._named = named
         self._result = result
+        self._files = self._files_now()
         self._record: RunRecord | None = gather(self._folder)
 
     @property
@@ -58,10 +61,24 @@ class Run:
 
     @property
     def record(self) -> RunRecord:
-        """All that is known of the run from its files, predicted curves and the current plan among it."""
-        if self._record is None:
+        """All that is known of the run from its files, predicted curves and the current plan among it.
+
+        Read again where the files changed, by this run or by another one of the folder; a deleted folder is not.
+        """
+        now = self._files_now()
+        if self._record is None or (now and now != self._files):
+            self._files = now  # from before they are read: what changes meanwhile is seen next time
             self._record = gather(self._folder)
         return self._record
+
+    def _files_now(self) -> list[tuple[str, int, int, int]]:
+        """What tells a record's files from older ones, of those that are there."""
+        found = []
+        for name in (STORE_FILE, f"{STORE_FILE}-wal", PLAN_FILE, PARETO_FILE):
+            with contextlib.suppress(OSError):
+                seen = (self._folder / name).stat()
+                found.append((name, seen.st_ino, seen.st_size, seen.st_mtime_ns))
+        return found
 
     @property
     def result(self) -> ScanResult | None:
@@ -237,20 +254,22 @@ class Run:
             cache_memory=None if cache_memory is None else bytes_of(cache_memory),
         )
         keep_living(self._folder)
-        self._record = None
-        with observing(progress) as observer:
-            made = plan_from(
-                path,
-                options,
-                self._folder,
-                goal,
-                observer,
-                step=number(step, "step"),
-                resolution=number(resolution, "resolution"),
-                force=force,
-                pareto=pareto,
-                checkpoint=None if checkpoint is None else Path(checkpoint),
-            )
+        try:
+            with observing(progress) as observer:
+                made = plan_from(
+                    path,
+                    options,
+                    self._folder,
+                    goal,
+                    observer,
+                    step=number(step, "step"),
+                    resolution=number(resolution, "resolution"),
+                    force=force,
+                    pareto=pareto,
+                    checkpoint=None if checkpoint is None else Path(checkpoint),
+                )
+        finally:
+            self._record = None  # also of a plan that failed: points were measured for it
         return Plan(made, self._folder / PLAN_FILE, self._named, goal.max_drop or None)
 
     @worded

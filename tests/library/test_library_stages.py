@@ -154,6 +154,19 @@ def test_each_of_several_plans_stays_itself(planned: onnxsens.Run, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_run_knows_of_the_plan_whoever_looked_at_it_meanwhile(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run = onnxsens.scan(MODEL, DATA, levels=[0.5], out=folder)
+    other = onnxsens.open_run(folder)
+    looks: list[int] = []
+    plan = run.plan(sparsity=0.3, update="none", progress=lambda told: looks.append(len(run.curves)))
+    assert looks and run.record.plan == other.record.plan == plan.record
+    assert other.plan(sparsity=0.4, update="none").record == run.record.plan == other.record.plan
+    shutil.rmtree(folder)
+    assert run.weights == list(plan.levels)  # what was read stays in hand
+
+
+@pytest.mark.slow
 def test_a_plan_whose_file_another_process_overwrote_goes_no_further(planned: onnxsens.Run, tmp_path: Path) -> None:
     plan = planned.plan(sparsity=0.3)
     assert command("plan", planned.folder, "--sparsity", "0.4").returncode == 0
