@@ -1,8 +1,10 @@
 """Runs and plans by the library: what the command line makes, and what can be done with them then."""
 
 import contextlib
+import copy
 import gc
 import json
+import pickle
 import shutil
 import sqlite3
 import subprocess
@@ -190,6 +192,45 @@ def test_a_run_without_a_folder_lives_as_long_as_whoever_has_it(tmp_path: Path) 
     del plan
     gc.collect()
     assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_copies_keep_the_folder_and_stay_themselves(tmp_path: Path) -> None:
+    run = onnxsens.scan(MODEL, "random:64", dims={"T": 5}, metrics=["kl"], levels=[0.5])
+    folder, weights = run.folder, run.weights
+    with pytest.raises(TypeError, match="is a temporary folder, which goes with this process"):
+        pickle.dumps(run)
+    copies = [copy.deepcopy(run), copy.copy(run)]
+    del run
+    gc.collect()
+    assert [each.weights for each in copies] == [weights, weights]
+    plan = copy.deepcopy(copies[0].plan(sparsity=0.3, update="none"))
+    other = copies[1].plan(sparsity=0.6, update="none")
+    assert plan.apply(tmp_path / "0.3.onnx").zeros == plan.record.totals.zeros < other.record.totals.zeros
+    del copies, plan, other
+    gc.collect()
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_a_plan_that_was_pickled_stays_itself_too(planned: onnxsens.Run, tmp_path: Path) -> None:
+    run = pickle.loads(pickle.dumps(planned))
+    assert (run.folder, run.weights, run.dense) == (planned.folder, planned.weights, planned.dense)
+    plan = pickle.loads(pickle.dumps(run.plan(sparsity=0.3)))
+    planned.plan(sparsity=0.6)
+    assert plan.apply(tmp_path / "0.3.onnx").zeros == plan.record.totals.zeros
+
+
+def test_a_plan_says_whether_its_file_is_gone_or_another(tmp_path: Path) -> None:
+    write_plan(plan_of(), tmp_path / "plan.json")
+    plan = onnxsens.open_plan(tmp_path)
+    assert plan.intact() == tmp_path / "plan.json"
+    write_plan(plan_of(text="other"), tmp_path / "plan.json")
+    with pytest.raises(PlanError, match="was written again since"):
+        plan.intact()
+    (tmp_path / "plan.json").unlink()
+    with pytest.raises(PlanError, match="is gone"):
+        plan.intact()
 
 
 @pytest.mark.slow
