@@ -260,6 +260,14 @@ class Plan:
         frame: DataFrame = package.DataFrame(columns, index=package.Index(list(self.levels), name="weight"))
         return frame
 
+    def __fspath__(self) -> str:
+        """The file that has it, so that whatever takes a plan file takes a plan; see `intact`.
+
+        Raises:
+            PlanError: it was overwritten, or is gone.
+        """
+        return str(self.intact())
+
     def __copy__(self) -> Self:
         return self  # nothing in it changes
 

@@ -307,6 +307,10 @@ class Run:
         """
         return check_run(self._folder, self._named.model, guard=self._named.guard)
 
+    def __fspath__(self) -> str:
+        """Its folder, so that whatever takes a run folder takes a run."""
+        return str(self._folder)
+
     def __repr__(self) -> str:
         from onnxsens.library.notebook import run_text
 

@@ -358,3 +358,26 @@ def test_curves_and_diff_are_the_commands(run: onnxsens.Run) -> None:
     assert [(row.weight, row.sparsity, row.drop) for row in rows] == [tuple(row)[:3] for row in run.to_numpy().tolist()]
     found = onnxsens.diff(run.folder, run.folder)
     assert found.metric == "kl" and not found.more_than_noise
+
+
+def test_a_run_goes_where_a_run_folder_does(run: onnxsens.Run, tmp_path: Path) -> None:
+    anything: Any = run
+    assert Path(run) == run.folder
+    assert onnxsens.diff(anything, anything) == onnxsens.diff(run.folder, run.folder)
+    assert onnxsens.curves(anything) == onnxsens.curves(run.folder)
+    onnxsens.report(anything, tmp_path / "page.html")
+    onnxsens.report(run.folder, tmp_path / "same.html")
+    assert (tmp_path / "page.html").read_bytes() == (tmp_path / "same.html").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_plan_goes_where_its_file_does(planned: onnxsens.Run) -> None:
+    plan, other = (planned.plan(sparsity=share) for share in (0.3, 0.6))
+    assert Path(other) == planned.folder / "plan.json"
+    assert onnxsens.read_plan(str(Path(plan))) == plan.record, "its own copy, since another took its place"
+    given: list[Any] = [plan, other]
+    pairs = onnxsens.diff(*given).weights
+    found = [(pair.a, pair.a_level, pair.b_level) for pair in pairs]
+    assert found == [
+        (each.name, each.level, other.record.weights[at].level) for at, each in enumerate(plan.record.weights)
+    ]
