@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn, Self
 
 from onnxsens.errors import StorageError
 from onnxsens.processes import this_process
@@ -215,6 +215,8 @@ def temporary_name() -> str:
 class TemporaryFolder:
     """A folder for files of one process, which nobody else can read; removed at the end. As a context, its path.
 
+    A copy of whatever has one has the same one, which goes with the last of them.
+
     Args:
         inside: where it is made, hidden; in the system's place for temporary files without it.
 
@@ -233,6 +235,18 @@ class TemporaryFolder:
     def remove(self) -> None:
         """Remove it and what is in it."""
         self._removal()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"'{self.path}' is a temporary folder, which goes with this process, so what is in it cannot be pickled; "
+            "name a folder to keep"
+        )
 
     def __enter__(self) -> Path:
         return self.path

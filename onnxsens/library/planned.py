@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from onnxsens.api import apply as carry_out
 from onnxsens.api import verify as run_beside
@@ -260,6 +260,24 @@ class Plan:
         frame: DataFrame = package.DataFrame(columns, index=package.Index(list(self.levels), name="weight"))
         return frame
 
+    def __fspath__(self) -> str:
+        """The file that has it, so that whatever takes a plan file takes a plan; see `intact`.
+
+        Raises:
+            PlanError: it was overwritten, or is gone.
+        """
+        return str(self.intact())
+
+    def __copy__(self) -> Self:
+        return self  # nothing in it changes
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        _living.add(self)
+
     def __repr__(self) -> str:
         from onnxsens.library.notebook import plan_text
 
@@ -274,10 +292,12 @@ class Plan:
         """Where the plan's file is as it was, with what was beside it.
 
         Raises:
-            PlanError: they were overwritten.
+            PlanError: they were overwritten, or are gone.
         """
         if self._kept is not None:
             return self._kept.path / PLAN_FILE
+        if not self._path.exists():
+            raise PlanError(f"'{self._path}' is gone, and this plan with it; make it again")
         if not self._is_as_read():
             raise PlanError(f"'{self._path}' was written again since this plan was made or opened; open it anew")
         return self._path

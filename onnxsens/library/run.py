@@ -1,5 +1,6 @@
 """A run in hand: its curves, and the plans that can be made from it."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxsens.api import plan as plan_from
-from onnxsens.artefacts import PLAN_FILE
+from onnxsens.artefacts import PARETO_FILE, PLAN_FILE
 from onnxsens.checking import check_run
 from onnxsens.engine import Effect
 from onnxsens.errors import UsageError
@@ -24,6 +25,7 @@ from onnxsens.library.words import worded
 from onnxsens.reporting import report as write_report
 from onnxsens.reporting import target_of
 from onnxsens.results import RunRecord, RunReport, ScanResult
+from onnxsens.scan.store import FILE as STORE_FILE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -41,6 +43,7 @@ class Run:
         self._folder = folder.absolute()
         self._named = named
         self._result = result
+        self._files = self._files_now()
         self._record: RunRecord | None = gather(self._folder)
 
     @property
@@ -58,10 +61,24 @@ class Run:
 
     @property
     def record(self) -> RunRecord:
-        """All that is known of the run from its files, predicted curves and the current plan among it."""
-        if self._record is None:
+        """All that is known of the run from its files, predicted curves and the current plan among it.
+
+        Read again where the files changed, by this run or by another one of the folder; a deleted folder is not.
+        """
+        now = self._files_now()
+        if self._record is None or (now and now != self._files):
+            self._files = now  # from before they are read: what changes meanwhile is seen next time
             self._record = gather(self._folder)
         return self._record
+
+    def _files_now(self) -> list[tuple[str, int, int, int]]:
+        """What tells a record's files from older ones, of those that are there."""
+        found = []
+        for name in (STORE_FILE, f"{STORE_FILE}-wal", PLAN_FILE, PARETO_FILE):
+            with contextlib.suppress(OSError):
+                seen = (self._folder / name).stat()
+                found.append((name, seen.st_ino, seen.st_size, seen.st_mtime_ns))
+        return found
 
     @property
     def result(self) -> ScanResult | None:
@@ -100,7 +117,10 @@ class Run:
 
     @property
     def curves(self) -> Mapping[str, Curve]:
-        """Weight to its curve of the search metric; weights without a measured point are not in it."""
+        """Weight to its curve of the search metric; weights without a measured point are not in it.
+
+        It is empty where nothing was measured by that metric, as in a run that was made in steps.
+        """
         return self.curves_of()
 
     def curves_of(self, metric: str | None = None) -> Mapping[str, Curve]:
@@ -110,11 +130,12 @@ class Run:
             metric: one of `metrics` (default: the search metric).
 
         Raises:
-            UsageError: it was not measured.
+            UsageError: a metric was named, and was not measured.
         """
         record = self.record
-        metric = record.search_metric if metric is None else metric
-        if metric is not None and metric not in self.metrics:
+        if metric is None:
+            metric = record.search_metric
+        elif metric not in self.metrics:
             raise UsageError(f"metric '{metric}' was not measured; there are {', '.join(self.metrics) or 'none'}")
         own = {
             each.weight: each for each in record.curves if (each.technique, each.metric) == (record.technique, metric)
@@ -233,20 +254,22 @@ class Run:
             cache_memory=None if cache_memory is None else bytes_of(cache_memory),
         )
         keep_living(self._folder)
-        self._record = None
-        with observing(progress) as observer:
-            made = plan_from(
-                path,
-                options,
-                self._folder,
-                goal,
-                observer,
-                step=number(step, "step"),
-                resolution=number(resolution, "resolution"),
-                force=force,
-                pareto=pareto,
-                checkpoint=None if checkpoint is None else Path(checkpoint),
-            )
+        try:
+            with observing(progress) as observer:
+                made = plan_from(
+                    path,
+                    options,
+                    self._folder,
+                    goal,
+                    observer,
+                    step=number(step, "step"),
+                    resolution=number(resolution, "resolution"),
+                    force=force,
+                    pareto=pareto,
+                    checkpoint=None if checkpoint is None else Path(checkpoint),
+                )
+        finally:
+            self._record = None  # also of a plan that failed: points were measured for it
         return Plan(made, self._folder / PLAN_FILE, self._named, goal.max_drop or None)
 
     @worded
@@ -283,6 +306,10 @@ class Run:
             `sound` says whether it is, `bad` has what is not.
         """
         return check_run(self._folder, self._named.model, guard=self._named.guard)
+
+    def __fspath__(self) -> str:
+        """Its folder, so that whatever takes a run folder takes a run."""
+        return str(self._folder)
 
     def __repr__(self) -> str:
         from onnxsens.library.notebook import run_text

@@ -31,7 +31,7 @@ def spec_of(data: Any, folder: Path) -> str:
 
     Raises:
         UsageError: they are neither a text nor arrays.
-        DataError: an array holds no numbers.
+        DataError: an array holds no numbers, or is masked.
         RunMismatchError: the run in the folder was made on other samples.
         StorageError: the folder cannot be written, or has a file of that name that is not ours.
     """
@@ -80,7 +80,7 @@ def arrays_of(data: Any) -> dict[str, AnyArray]:
 
     Raises:
         UsageError: it is not of a form that is known.
-        DataError: an array holds no numbers.
+        DataError: an array holds no numbers, or is masked.
     """
     labels = None
     if isinstance(data, tuple):
@@ -98,10 +98,24 @@ def arrays_of(data: Any) -> dict[str, AnyArray]:
     for name, values in given.items():
         if not isinstance(name, str):
             raise UsageError(f"data has an array under {name!r}; name arrays like the model's inputs")
-        arrays[name] = array = np.asarray(values)
+        arrays[name] = array = array_of(name, values)
         if array.dtype.kind not in KINDS or array.dtype.hasobject:
             raise DataError(f"data: '{name}' is of type {array.dtype}; give an array of numbers")
     return arrays
+
+
+def array_of(name: str, values: Any) -> AnyArray:
+    """As numpy has it.
+
+    Raises:
+        DataError: it is not one array, or some of it is masked.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        raise DataError(f"data: '{name}' is a masked array, and samples have no mask; give its .filled(VALUE)")
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError) as error:  # rows of several lengths, or several arrays in a list
+        raise DataError(f"data: '{name}' is not one array ({error}); give (x, y) or {{'x': x, 'labels': y}}") from error
 
 
 def write_arrays(path: Path, arrays: Mapping[str, AnyArray]) -> None:

@@ -64,6 +64,10 @@ def test_a_text_or_a_path_stays_what_it_is(tmp_path: Path) -> None:
         (lambda: X, UsageError, "data is a function of this process; put it into a file"),
         ({3: X}, UsageError, "data has an array under 3; name arrays like the model's inputs"),
         ({"x": np.array(["a"])}, DataError, "data: 'x' is of type <U1; give an array of numbers"),
+        ([X, Y], DataError, "; give (x, y) or {'x': x, 'labels': y}"),
+        ({"x": [[1.0], [1.0, 2.0]]}, DataError, "data: 'x' is not one array (setting an array element"),
+        ({"x": np.ma.array(X, mask=X > 4)}, DataError, "data: 'x' is a masked array, and samples have no mask"),
+        ((X, np.ma.array(Y, mask=[0, 0, 1])), DataError, "data: 'labels' is a masked array"),
         ({"x": np.array([{}])}, DataError, "data: 'x' is of type object; give an array of numbers"),
     ],
 )

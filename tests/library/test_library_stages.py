@@ -1,7 +1,12 @@
 """Runs and plans by the library: what the command line makes, and what can be done with them then."""
 
+import contextlib
+import copy
 import gc
 import json
+import pickle
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +17,11 @@ import onnx
 import pytest
 from commands import ROOT
 from commands import onnxsens as command
+from plans import plan_of
 
 import onnxsens
 from onnxsens.errors import DataError, InputError, PlanError, StorageError, UsageError
-from onnxsens.plan.planfile import size_of
+from onnxsens.plan.planfile import size_of, write_plan
 
 MODEL = ROOT / "models/jv_gru1.onnx"
 DATA = ROOT / "models/japanese_vowels_test.npz"
@@ -97,6 +103,22 @@ def test_a_run_says_what_was_measured(run: onnxsens.Run) -> None:
         run.curves_of("top5")
 
 
+def test_a_run_with_nothing_measured_by_its_metric_has_no_curves(run: onnxsens.Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    with contextlib.closing(sqlite3.connect(folder / "scan.db")) as database, database:
+        database.execute("DELETE FROM point")  # as `iterative` leaves it: each step measures another model
+    write_plan(plan_of(text="kl"), folder / "plan.json")
+    empty = onnxsens.open_run(folder)
+    assert (empty.search_metric, empty.metrics) == ("kl", [])
+    assert dict(empty.curves) == {}
+    assert empty.to_numpy().shape == (0,) and empty.to_numpy().dtype.names == run.to_numpy().dtype.names
+    with pytest.raises(UsageError, match="'kl' was not measured; there are none"):
+        empty.curves_of("kl")
+    pytest.importorskip("pandas")
+    assert empty.to_pandas().shape == (0, 6)
+
+
 def test_a_run_that_is_opened_is_the_one_that_was_made(run: onnxsens.Run) -> None:
     opened = onnxsens.open_run(run.folder)
     assert opened.to_numpy("accuracy").tolist() == run.to_numpy("accuracy").tolist()
@@ -134,6 +156,19 @@ def test_each_of_several_plans_stays_itself(planned: onnxsens.Run, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_run_knows_of_the_plan_whoever_looked_at_it_meanwhile(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run = onnxsens.scan(MODEL, DATA, levels=[0.5], out=folder)
+    other = onnxsens.open_run(folder)
+    looks: list[int] = []
+    plan = run.plan(sparsity=0.3, update="none", progress=lambda told: looks.append(len(run.curves)))
+    assert looks and run.record.plan == other.record.plan == plan.record
+    assert other.plan(sparsity=0.4, update="none").record == run.record.plan == other.record.plan
+    shutil.rmtree(folder)
+    assert run.weights == list(plan.levels)  # what was read stays in hand
+
+
+@pytest.mark.slow
 def test_a_plan_whose_file_another_process_overwrote_goes_no_further(planned: onnxsens.Run, tmp_path: Path) -> None:
     plan = planned.plan(sparsity=0.3)
     assert command("plan", planned.folder, "--sparsity", "0.4").returncode == 0
@@ -157,6 +192,45 @@ def test_a_run_without_a_folder_lives_as_long_as_whoever_has_it(tmp_path: Path) 
     del plan
     gc.collect()
     assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_copies_keep_the_folder_and_stay_themselves(tmp_path: Path) -> None:
+    run = onnxsens.scan(MODEL, "random:64", dims={"T": 5}, metrics=["kl"], levels=[0.5])
+    folder, weights = run.folder, run.weights
+    with pytest.raises(TypeError, match="is a temporary folder, which goes with this process"):
+        pickle.dumps(run)
+    copies = [copy.deepcopy(run), copy.copy(run)]
+    del run
+    gc.collect()
+    assert [each.weights for each in copies] == [weights, weights]
+    plan = copy.deepcopy(copies[0].plan(sparsity=0.3, update="none"))
+    other = copies[1].plan(sparsity=0.6, update="none")
+    assert plan.apply(tmp_path / "0.3.onnx").zeros == plan.record.totals.zeros < other.record.totals.zeros
+    del copies, plan, other
+    gc.collect()
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_a_plan_that_was_pickled_stays_itself_too(planned: onnxsens.Run, tmp_path: Path) -> None:
+    run = pickle.loads(pickle.dumps(planned))
+    assert (run.folder, run.weights, run.dense) == (planned.folder, planned.weights, planned.dense)
+    plan = pickle.loads(pickle.dumps(run.plan(sparsity=0.3)))
+    planned.plan(sparsity=0.6)
+    assert plan.apply(tmp_path / "0.3.onnx").zeros == plan.record.totals.zeros
+
+
+def test_a_plan_says_whether_its_file_is_gone_or_another(tmp_path: Path) -> None:
+    write_plan(plan_of(), tmp_path / "plan.json")
+    plan = onnxsens.open_plan(tmp_path)
+    assert plan.intact() == tmp_path / "plan.json"
+    write_plan(plan_of(text="other"), tmp_path / "plan.json")
+    with pytest.raises(PlanError, match="was written again since"):
+        plan.intact()
+    (tmp_path / "plan.json").unlink()
+    with pytest.raises(PlanError, match="is gone"):
+        plan.intact()
 
 
 @pytest.mark.slow
@@ -284,3 +358,26 @@ def test_curves_and_diff_are_the_commands(run: onnxsens.Run) -> None:
     assert [(row.weight, row.sparsity, row.drop) for row in rows] == [tuple(row)[:3] for row in run.to_numpy().tolist()]
     found = onnxsens.diff(run.folder, run.folder)
     assert found.metric == "kl" and not found.more_than_noise
+
+
+def test_a_run_goes_where_a_run_folder_does(run: onnxsens.Run, tmp_path: Path) -> None:
+    anything: Any = run
+    assert Path(run) == run.folder
+    assert onnxsens.diff(anything, anything) == onnxsens.diff(run.folder, run.folder)
+    assert onnxsens.curves(anything) == onnxsens.curves(run.folder)
+    onnxsens.report(anything, tmp_path / "page.html")
+    onnxsens.report(run.folder, tmp_path / "same.html")
+    assert (tmp_path / "page.html").read_bytes() == (tmp_path / "same.html").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_plan_goes_where_its_file_does(planned: onnxsens.Run) -> None:
+    plan, other = (planned.plan(sparsity=share) for share in (0.3, 0.6))
+    assert Path(other) == planned.folder / "plan.json"
+    assert onnxsens.read_plan(str(Path(plan))) == plan.record, "its own copy, since another took its place"
+    given: list[Any] = [plan, other]
+    pairs = onnxsens.diff(*given).weights
+    found = [(pair.a, pair.a_level, pair.b_level) for pair in pairs]
+    assert found == [
+        (each.name, each.level, other.record.weights[at].level) for at, each in enumerate(plan.record.weights)
+    ]
