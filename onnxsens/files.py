@@ -309,6 +309,14 @@ def claim(path: Path, *, force: bool) -> None:
         raise StorageError(f"cannot write '{path}': the folder '{path.parent}' does not exist; create it first")
 
 
+def linked_or_copied(source: Path, target: Path) -> None:
+    """The same content under another name. Files of a run are replaced as a whole, never written into."""
+    try:
+        target.hardlink_to(source)
+    except OSError:  # on another file system
+        shutil.copyfile(source, target)
+
+
 def chunks_of(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
     """The bytes of a file, a piece at a time."""
     with path.open("rb") as file:

@@ -216,6 +216,8 @@ ELSEWHERE = {
     "onnxsens/plan/pickers/multiple_choice.py": {"os.open"},  # the null device
     "onnxsens/engine/serving.py": {"os.open", "write_text"},  # the null device, and a setting of the kernel's
     "onnxsens/cli/shell.py": {"os.open"},  # the null device
+    "onnxsens/start.py": {"os.open", "open to write"},  # the null device
+    "onnxsens/library/samples.py": {"open to write"},  # a member of an archive, which a file of `files` is
 }
 MAKING = {
     "os.open", "os.fdopen", "os.replace", "os.rename", "os.link", "os.symlink", "os.truncate", "tempfile.mkstemp",

@@ -1,7 +1,6 @@
 """A plan in hand: what it says, and what can be done with it."""
 
 import contextlib
-import shutil
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +12,7 @@ from onnxsens.api import verify as run_beside
 from onnxsens.arrays import BoolArray
 from onnxsens.artefacts import PLAN_FILE
 from onnxsens.errors import PlanError, UsageError
-from onnxsens.files import TemporaryFolder, sha256_of
+from onnxsens.files import TemporaryFolder, linked_or_copied, sha256_of
 from onnxsens.frameworks.exporters import Mode
 from onnxsens.frameworks.exporting import MAP_FILE, Exported
 from onnxsens.handover import export as hand_over
@@ -330,11 +329,3 @@ def keep_living(folder: Path) -> None:
     for plan in list(_living):
         if plan.path.parent.resolve() == folder.resolve():
             plan.keep()
-
-
-def linked_or_copied(source: Path, target: Path) -> None:
-    """The same content under another name. Files of a run are replaced as a whole, never written into."""
-    try:
-        target.hardlink_to(source)
-    except OSError:  # on another file system
-        shutil.copyfile(source, target)
