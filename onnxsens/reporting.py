@@ -1,6 +1,7 @@
 """`report`, `curves` and `diff`: runs as files that can be passed on, so that they name no folder of this machine."""
 
 import contextlib
+import os
 import stat
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -24,7 +25,7 @@ from onnxsens.scan.store import FILE as STORE_FILE
 
 
 def report(
-    folder: str | Path,
+    folder: str | os.PathLike[str],
     out: str | Path | None = None,
     *,
     force: bool = False,
@@ -70,7 +71,7 @@ def target_of(folder: Path, out: str | Path | None, name: str | None) -> tuple[P
 
 
 def curves(
-    folder: str | Path,
+    folder: str | os.PathLike[str],
     *,
     metric: str | None = None,
     technique: str | None = None,
@@ -109,7 +110,7 @@ def curves(
     ]
 
 
-def diff(a: str | Path, b: str | Path, *, metric: str | None = None) -> RunDifference:
+def diff(a: str | os.PathLike[str], b: str | os.PathLike[str], *, metric: str | None = None) -> RunDifference:
     """What differs between two runs, and whether it is more than noise.
 
     Args:
