@@ -31,6 +31,7 @@ class WeightPair:
             finds anything, the same operator and shape in the same order. None without a counterpart.
         a_zeros, b_zeros: of the plan; None without one, as are levels, effects, shapes and picks.
         a_picks, b_picks: by picker, level.
+        a_kind, b_kind: what levels are, such as `sparsity`; those of different kinds are not compared.
     """
 
     a: str | None
@@ -46,6 +47,8 @@ class WeightPair:
     b_effect: str | None
     a_picks: dict[str, float]
     b_picks: dict[str, float]
+    a_kind: str | None = None
+    b_kind: str | None = None
 
     @property
     def name(self) -> str:
@@ -55,12 +58,17 @@ class WeightPair:
     @property
     def differs(self) -> bool:
         """Whether anything that was chosen differs, or it is in one of them only."""
-        pairs = ((self.a_level, self.b_level), (self.a_zeros, self.b_zeros), (self.a_effect, self.b_effect))
+        alike = self.a_kind == self.b_kind
+        levels = [(self.a_level, self.b_level)] if alike else []
+        pairs = (*levels, (self.a_zeros, self.b_zeros), (self.a_effect, self.b_effect))
         return (
             self.rule is None
             or any(None not in pair and pair[0] != pair[1] for pair in pairs)
             or (self.a_shape != self.b_shape and None not in (self.a_shape, self.b_shape))
-            or any(self.a_picks[name] != self.b_picks[name] for name in self.a_picks.keys() & self.b_picks.keys())
+            or (
+                alike
+                and any(self.a_picks[name] != self.b_picks[name] for name in self.a_picks.keys() & self.b_picks.keys())
+            )
         )
 
 
@@ -178,12 +186,29 @@ class RunDifference:
 
     @property
     def more_than_noise(self) -> bool:
-        """Whether anything differs that noise does not explain: a curve, a plan's quality, or which weights there are.
+        """Whether anything differs that noise does not explain: a curve, plan quality, or which weights models have.
 
         What was chosen, such as levels, does not count: it follows from measurements, noise included.
         """
-        told = [each.more_than_noise for each in self.curves] + [each.more_than_noise for each in self.quality]
-        return any(told) or bool(self.only_in_one)
+        return bool(self.reasons)
+
+    @property
+    def same_model(self) -> bool:
+        """Whether both are known to be of one model, whatever weights were looked at in each."""
+        digests = [(each.a, each.b) for each in self.fields if each.name == "model_sha256"]
+        return any(a is not None and a == b for a, b in digests)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why `more_than_noise`, a sentence each; of one model, a weight that one left out is none."""
+        curves = sum(each.more_than_noise for each in self.curves)
+        plans = sum(each.more_than_noise for each in self.quality)
+        alone = 0 if self.same_model else len(self.only_in_one)
+        return [
+            *([f"the curves of {curves} weights differ by more than noise"] if curves else []),
+            *([f"the plans' quality differs by more than noise in {plans} metrics"] if plans else []),
+            *([f"{alone} weights are in one of the two models only"] if alone else []),
+        ]
 
     def _told(self, sign: int) -> list[CurvePair]:
         told = [

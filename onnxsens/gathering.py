@@ -42,6 +42,8 @@ def gather(folder: Path) -> RunRecord:
     Raises:
         InputError: nothing is, or its store is damaged.
     """
+    if folder.is_file():
+        raise InputError(f"'{folder}' is a file, and a run is a folder; give the folder it is in")
     plan = read_plan(folder / PLAN_FILE) if (folder / PLAN_FILE).exists() else None
     store = folder / STORE_FILE
     if plan is None and not store.exists():

@@ -39,7 +39,7 @@ def command(
     independent, corrected by Holm's method over all weights.
 
     With --exit-code it ends with 6 where a curve or a plan's quality differs by more than noise, or a weight is in one
-    of them only. Another choice alone does not count.
+    of two different models only. Another choice alone does not count.
     """
     from onnxsens.report.differences import WRITERS, document, shown
     from onnxsens.reporting import diff, form_of, leave
@@ -54,4 +54,4 @@ def command(
     if out is not None:
         shell.wrote([out])
     if exit_code and found.more_than_noise:
-        raise DifferenceError("A and B differ by more than noise; without --exit-code that is no failure")
+        raise DifferenceError(f"{'; '.join(found.reasons)}; without --exit-code that is no failure")

@@ -12,6 +12,7 @@ from onnxsens.differences import CurvePair, QualityPair, RunDifference, WeightPa
 from onnxsens.errors import UsageError
 from onnxsens.plugins import unknown
 from onnxsens.results import MeasuredCurve, RunRecord
+from onnxsens.techniques import kinds
 
 FEWEST_RANKED = 3
 SAMPLES = (
@@ -41,6 +42,13 @@ def contrast(a: Side, b: Side, metric: str | None = None, alpha: float = ALPHA) 
     """
     weights = paired(a.run, b.run)
     metric, notes = metric_of(a.run, b.run, metric)
+    a_kind, b_kind = level_kind_of(a.run), level_kind_of(b.run)
+    if metric is not None and a_kind != b_kind:
+        metric = None
+        notes = [
+            f"no curves are compared: levels of A are {a_kind}, those of B are {b_kind}, and a share of one is none of "
+            "the other"
+        ]
     curves, ranked_to = curves_of(a.run, b.run, weights, metric)
     quality = qualities(a.run, b.run)
     corrected = holm([each.p for each in curves] + [each.p for each in quality])
@@ -80,7 +88,10 @@ def metric_of(a: RunRecord, b: RunRecord, wanted: str | None) -> tuple[str | Non
     without = [name for name, curves in (("A", of_a), ("B", of_b)) if not curves]
     if without:
         holds = "holds" if len(without) == 1 else "hold"
-        return None, [f"{' and '.join(without)} {holds} no curves, so none are compared; give run folders for that"]
+        # A plan that was given alone has no folders to hide.
+        alone = any(not run.places for run, curves in ((a, of_a), (b, of_b)) if not curves)
+        more = "; give run folders for that" if alone else ""
+        return None, [f"{' and '.join(without)} {holds} no curves, so none are compared{more}"]
     if not both:
         return None, [
             f"no curves are compared: A was measured by {', '.join(of_a)}, B by {', '.join(of_b)}, and none is both's"
@@ -90,6 +101,15 @@ def metric_of(a: RunRecord, b: RunRecord, wanted: str | None) -> tuple[str | Non
         notes.append(f"A searches by {a.search_metric}, B by {b.search_metric}")
     usual = a.search_metric if a.search_metric == b.search_metric and a.search_metric in both else both[0]
     return wanted or usual, notes
+
+
+def level_kind_of(run: RunRecord) -> str:
+    """What levels of its curves are: of a scan alone, by its technique."""
+    if run.plan is not None:
+        return run.plan.level_kind
+    if run.technique is not None and run.technique in kinds.names():
+        return kinds.get(run.technique).level_kind
+    return "sparsity"
 
 
 def curves_of(

@@ -82,4 +82,6 @@ def pair_of(a: RunRecord, b: RunRecord, one: str | None, other: str | None, rule
         second.effect if second else b.effects.get(other or ""),
         dict(first.picks) if first else {},
         dict(second.picks) if second else {},
+        a.plan.level_kind if a.plan and first else None,
+        b.plan.level_kind if b.plan and second else None,
     )

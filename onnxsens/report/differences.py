@@ -17,9 +17,10 @@ from onnxsens.strict_json import write_json
 
 SCHEMA: Final = "onnxsens.diff/1"
 MOST_NAMED = 6
+LEVELS = {"bits": "bits saved"}  # their level is the share of 32 bits that is saved
 CELLS = ("a", "b", "rule", "a_level", "b_level", "a_zeros", "b_zeros", "a_effect", "b_effect")
 POINT = ("sparsity", "measured", "a", "b", "a_error", "b_error", "difference", "p")
-Part = tuple[str, list[tuple[str, str]], list[list[str]]]
+Part = tuple[str, list[tuple[str, str] | tuple[str, str, int]], list[list[str]]]
 
 
 def summary(found: RunDifference) -> list[str]:
@@ -47,6 +48,8 @@ def summary(found: RunDifference) -> list[str]:
     if alone:
         only_a = sum(pair.b is None for pair in alone)
         said.append(f"only in A: {only_a} weights; only in B: {len(alone) - only_a}")
+        if found.same_model:
+            said.append("both are of one model, so those were left out of the other, which is no difference")
     if not any(pair.differs for pair in found.fields) and not any(pair.differs for pair in found.weights):
         said.append("everything else is the same in both")
     if found.tests:
@@ -71,14 +74,18 @@ def parts(found: RunDifference) -> Iterator[Part]:
             ("", LEFT), ("", LEFT), ("A", FOLDED), ("B", FOLDED)], fields  # fmt: skip
     weights = [weight_row(pair) for pair in found.weights if pair.differs]
     if weights:
+        kinds = [
+            inert(LEVELS.get(named := next((kind for kind in found_kinds if kind is not None), "level"), named))
+            for found_kinds in ([p.a_kind for p in found.weights], [p.b_kind for p in found.weights])
+        ]
         yield "weights with another choice, or in one of them only", [
-            ("weight", FOLDED), ("in B", FOLDED), ("level A", RIGHT), ("level B", RIGHT), ("zeros A", RIGHT),
-            ("zeros B", RIGHT), ("effect A", LEFT), ("effect B", LEFT)], weights  # fmt: skip
+            ("weight", FOLDED), ("in B", FOLDED), (f"{kinds[0]} A", RIGHT), (f"{kinds[1]} B", RIGHT),
+            ("zeros A", RIGHT), ("zeros B", RIGHT), ("effect A", LEFT), ("effect B", LEFT)], weights  # fmt: skip
     curves = [curve_row(curve) for curve in found.curves]
     if curves:
         yield f"drop in {found.metric} by itself, where each weight's difference is clearest", [
-            ("weight", FOLDED), ("sparsity", RIGHT), ("A", RIGHT), ("B", RIGHT), ("B - A", RIGHT),
-            ("error", RIGHT), ("p", RIGHT), ("than noise", LEFT)], curves  # fmt: skip
+            ("weight", FOLDED), ("sparsity", RIGHT, 1), ("A", RIGHT, 1), ("B", RIGHT, 1), ("B - A", RIGHT, 1),
+            ("error", RIGHT, 3), ("p", RIGHT, 2), ("verdict", LEFT)], curves  # fmt: skip
 
 
 def value(known: object) -> str:
@@ -113,7 +120,7 @@ def curve_row(curve: CurvePair) -> list[str]:
         f"{best.difference:+.3g}",
         f"{(best.a_error**2 + best.b_error**2) ** 0.5:.2g}",
         "-" if curve.p is None else f"{curve.p:.2g}",
-        "more" if curve.more_than_noise else "",
+        "differs" if curve.more_than_noise else "untold" if curve.p is None else "noise",
     ]
 
 
@@ -130,9 +137,13 @@ def as_markdown(found: RunDifference) -> bytes:
     lines = [f"# {markdown.literal(found.a_model)} (A) and {markdown.literal(found.b_model)} (B)", ""]
     lines += [f"- {markdown.literal(text)}" for text in summary(found)[1:]] + [""]
     for title, columns, rows in parts(found):
-        right = [number for number, (_, kind) in enumerate(columns) if kind == RIGHT]
+        right = [number for number, column in enumerate(columns) if column[1] == RIGHT]
         head = markdown.literal(title)
-        lines += [f"## {head[:1].upper()}{head[1:]}", "", *markdown.table([name for name, _ in columns], rows, right)]
+        lines += [
+            f"## {head[:1].upper()}{head[1:]}",
+            "",
+            *markdown.table([column[0] for column in columns], rows, right),
+        ]
     return ("\n".join(lines).rstrip("\n") + "\n").encode("utf-8", "backslashreplace")
 
 

@@ -75,6 +75,19 @@ def test_every_format_goes_to_a_file_or_to_stdout(made: Path, tmp_path: Path, na
     assert again.returncode == 4 and "--force" in again.stderr
 
 
+def test_a_file_of_a_run_is_no_folder(made: Path) -> None:
+    done = onnxsens("curves", made / "first" / "plan.json")
+    assert done.returncode == 3 and "give the folder it is in" in done.stderr
+
+
+def test_weights_that_a_scan_of_the_same_model_left_out_are_no_failure(made: Path, tmp_path: Path) -> None:
+    for name, options in (("all", ()), ("some", ("--weights", "f*"))):
+        done = onnxsens("scan", MODEL, "-d", DATA, *options, "-o", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    done = onnxsens("diff", tmp_path / "all", tmp_path / "some", "--exit-code")
+    assert done.returncode == 0 and "both are of one model" in done.stdout
+
+
 def test_a_plan_alone_is_compared_too(made: Path) -> None:
     found = document("diff", made / "first" / "plan.json", made / "obs" / "plan.json")
     assert not found["curves"] and any("no curves" in note for note in found["notes"])

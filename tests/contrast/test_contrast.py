@@ -137,7 +137,12 @@ def test_choices_alone_are_differences_and_no_more_than_noise() -> None:
 
 
 def test_a_weight_in_one_only_is_more_than_noise() -> None:
-    found = contrast(Side(run_of(plan=plan_of(weight("w"), weight("v")))), Side(run_of(plan=plan_of(weight("w")))))
+    sides = Side(run_of(plan=plan_of(weight("w"), weight("v")))), Side(run_of(plan=plan_of(weight("w"))))
+    same = contrast(*sides)
+    assert same.only_in_one and not same.more_than_noise and same.reasons == []
+    other = replace(sides[1], identity={"model_sha256": "1" * 64})
+    found = contrast(sides[0], other)
+    assert found.reasons == ["1 weights are in one of the two models only"]
     assert found.more_than_noise and [pair.name for pair in found.only_in_one] == ["v"]
 
 
@@ -169,6 +174,36 @@ def test_other_metrics_and_techniques_are_compared_as_far_as_they_go_and_said() 
 def test_a_plan_alone_has_no_curves_and_that_is_said() -> None:
     found = contrast(Side(run_of(curve_at((0.5, 0.1)))), Side(run_of(plan=plan_of(weight("w")))))
     assert not found.curves and any("B holds no curves" in note for note in found.notes)
+
+
+def test_of_a_folder_without_curves_it_is_not_said_to_give_one() -> None:
+    folder = run_of(plan=plan_of(weight("w")), places=("/runs/a",))
+    notes = contrast(Side(folder), Side(run_of(curve_at((0.5, 0.1))))).notes
+    assert "A holds no curves, so none are compared" in notes
+
+
+def test_levels_of_different_kinds_are_not_compared() -> None:
+    one = plan_of(weight("w", 50), text="kl")
+    other = msgspec.structs.replace(plan_of(weight("w", 50, level=0.8), text="kl"), level_kind="bits")
+    bits = replace(curve_at((0.5, 0.9)), technique="bits")
+    for plans in ((one, other), (None, None)):
+        a = Side(run_of(curve_at((0.5, 0.1)), plan=plans[0]))
+        b = Side(run_of(bits, plan=plans[1], technique="bits"))
+        found = contrast(a, b)
+        assert found.metric is None and not found.curves and not found.more_than_noise
+        assert any("levels of A are sparsity, those of B are bits" in note for note in found.notes)
+        assert not any(pair.differs for pair in found.weights)
+
+
+def test_in_a_narrow_terminal_the_verdict_stays() -> None:
+    name = "onnx::a_name_that_takes_room"
+    found = contrast(
+        Side(run_of(curve_at((0.5, 0.1), (0.7, 0.3), name=name))), Side(run_of(curve_at((0.6, 0.9), name=name)))
+    )
+    console = Console(file=io.StringIO(), width=60, color_system=None, force_terminal=True)
+    console.print(shown(found))
+    text = console.file.getvalue()
+    assert "verdict" in text and "no room for: error" in text
 
 
 def test_no_folder_is_in_what_runs_were_made_from() -> None:
@@ -217,7 +252,7 @@ def test_in_80_columns_a_row_is_a_line() -> None:
     console.print(shown(found))
     lines = console.file.getvalue().splitlines()
     [row] = [line for line in lines if line.startswith("onnx::Conv_110")]
-    assert row.split() == ["onnx::Conv_110", "50.0", "%", "0.1", "0.9", "+0.8", "0.014", "0", "more"]
+    assert row.split() == ["onnx::Conv_110", "50.0", "%", "0.1", "0.9", "+0.8", "0.014", "0", "differs"]
 
 
 def test_what_was_not_measured_there_is_said_to_be_about() -> None:

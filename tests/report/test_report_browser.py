@@ -26,6 +26,7 @@ pytestmark = pytest.mark.skipif(chromium() is None, reason="Chromium is not inst
 
 MODELS = ROOT / "models"
 LAYERS = 24
+LONG = '"name":"dense-mse","unit":"squared output units"'
 WIDTHS = (375, 1024, 1920)
 SCHEMES = ("light", "dark")
 DRAWN = """[...document.querySelectorAll('.chart')].filter((box) => box.checkVisibility())
@@ -357,6 +358,21 @@ def test_of_less_than_a_whole_run_what_there_is_is_drawn(
         assert ("--pareto" in text) == (name == "no front")
         assert ("There is no plan yet" in text) == (name == "a scan")
         assert ("4 bits, " in text and "bits each on average" in text) == (name == "bits")
+
+
+@pytest.mark.parametrize("width", [320, 375])
+@pytest.mark.parametrize("levels", ["sparsity", "bits"])
+def test_in_a_narrow_window_long_units_and_numbers_have_room(
+    browser: Any, folder: Path, levels: str, width: int
+) -> None:
+    text = page(made_run(6, levels=levels)).replace('"name":"kl","unit":"nats"', LONG)
+    assert LONG in text
+    path = folder / "narrow.html"
+    path.write_text(text, "utf-8")
+    with opened(browser, path, width) as seen:
+        assert seen.clashes() == [] and seen.complaints == []
+        said = seen.tab.locator("#pareto").get_attribute("aria-label")
+        assert ("sparsity" in said) == (levels == "sparsity") and ("saved share" in said) == (levels == "bits")
 
 
 @pytest.mark.slow

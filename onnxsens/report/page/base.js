@@ -30,6 +30,7 @@ function canvas(box, width, height) {
 
 const widthOf = (box) => Math.max(260, box.clientWidth || box.parentElement.clientWidth || 700);
 const COLOURS = 8;
+const levelWord = () => (data.kind === "sparsity" ? "sparsity" : "saved share of 32 bits");
 const px = (value) => Math.round(value * 10) / 10;
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 const count = (value) => String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ",");
@@ -205,18 +206,31 @@ function explore(box, svg, items, about, { step = () => 1, across = false, box: 
   }, listen);
 }
 
+// A label of an axis in so much room: without its unit, if need be, which the numbers that are read out have.
+function label(text, room) {
+  return text.length * CHARACTER <= room ? text : short(text.replace(/, [^,]*$/, ""), room);
+}
+
+// Every how many-th number is written, from the last one on, so that none lies on another.
+function every(xs, x, xText) {
+  const wide = Math.max(...xs.map((value) => xText(value).length)) * CHARACTER;
+  for (let k = 1; k < xs.length; k++) if (Math.abs(x(xs[xs.length - 1]) - x(xs[xs.length - 1 - k])) >= 1.5 * wide - 2) return k;
+  return xs.length;
+}
+
 // Lines of a grid with their numbers, and what the axes are.
 function axes(svg, { x, y, left, right, top, bottom, xs, ys, xText, yText, xLabel, yLabel, small = false }) {
   for (const value of ys) {
     s(svg, "line", { class: "grid", x1: left, x2: right, y1: px(y(value)), y2: px(y(value)) });
     s(svg, "text", { x: left - 7, y: px(y(value)) + 4, "text-anchor": "end" }, yText(value));
   }
+  const { width, height } = svg.viewBox.baseVal, step = every(xs, x, xText);
   for (const [number, value] of xs.entries()) {
     const anchor = number === 0 && small ? "start" : number === xs.length - 1 ? "end" : "middle";
     s(svg, "line", { class: "grid", x1: px(x(value)), x2: px(x(value)), y1: top, y2: bottom });
-    s(svg, "text", { x: px(x(value)) + (anchor === "end" ? 6 : 0), y: bottom + 14, "text-anchor": anchor }, xText(value));
+    if ((xs.length - 1 - number) % step === 0) s(svg, "text", { x: px(x(value)) + (anchor === "end" ? 6 : 0), y: bottom + 14, "text-anchor": anchor }, xText(value));
   }
   s(svg, "line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom });
-  if (xLabel) s(svg, "text", { x: (left + right) / 2, y: bottom + 29, "text-anchor": "middle" }, xLabel);
-  if (yLabel) s(svg, "text", { transform: `translate(11 ${(top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, yLabel);
+  if (xLabel) s(svg, "text", { x: (left + right) / 2, y: bottom + 29, "text-anchor": "middle" }, label(xLabel, 2 * Math.min((left + right) / 2, width - (left + right) / 2)));
+  if (yLabel) s(svg, "text", { transform: `translate(11 ${(top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, label(yLabel, 2 * Math.min((top + bottom) / 2, height - (top + bottom) / 2)));
 }

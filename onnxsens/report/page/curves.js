@@ -201,7 +201,7 @@ function drawSmall() {
         items.push({ x, y, w: number, lines: () => [weight.name, `${data.pickers[picker].name}: ${percent(level)}`, drop === null ? "drop there unknown" : `drop by itself about ${num(drop, 3)}${unit(metric)}`] });
       });
     items.sort((a, b) => a.x - b.x);
-    explore(box, svg, items, `${weight.name}: drop by sparsity.`, { step: () => 1, reach: 24 });
+    explore(box, svg, items, `${weight.name}: drop by ${levelWord()}.`, { step: () => 1, reach: 24 });
     if (!items.length) box.removeAttribute("tabindex");
     return figure;
   }));

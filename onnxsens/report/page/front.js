@@ -99,7 +99,7 @@ function drawFront() {
   }
   if (budget && budget.drops[metric] !== null) s(svg, "circle", { class: "now", cx: px(x(budget.level)), cy: px(y(budget.drops[metric])), r: 8 });
   items.sort((a, b) => a.x - b.x);
-  explore(box, svg, items, `Pareto front, ${dropLabel(metric)} by sparsity.`);
+  explore(box, svg, items, `Pareto front, ${dropLabel(metric)} by ${levelWord()}.`);
   legend($("pareto-key"), [
     [symbol(SHAPES[0], { class: "on" }), "on the front"],
     ...(known.some((point) => !point.on) ? [[symbol(SHAPES[0], { class: "beaten" }), "beaten by a sparser one that loses less"]] : []),
@@ -115,7 +115,7 @@ const dropsOf = (point) => data.metrics.map((metric, number) => [metric, point.d
 
 function drawBudget() {
   if (!budget) return;
-  bars($("budget-bars"), budget.levels, "The plan at this sparsity, a bar for each weight.", weights.map((weight) => weight.level));
+  bars($("budget-bars"), budget.levels, `The plan at this ${levelWord()}, a bar for each weight.`, weights.map((weight) => weight.level));
   legend($("budget-key"), [...operators(), [stroke({ class: "before" }), "this run's plan"]]);
 }
 

@@ -51,7 +51,7 @@ function drawHeat() {
     return BINS - 1;
   };
   heat(box, {
-    rows, columns: levels, about: `Heat map, ${dropLabel(metric)} by weight and sparsity.`,
+    rows, columns: levels, about: `Heat map, ${dropLabel(metric)} by weight and ${levelWord()}.`,
     bin: (number, level) => {
       const drop = dropAt(weights[number], metric, level);
       return drop === null ? null : bin(Math.max(drop, 0));
