@@ -17,7 +17,8 @@ from commands import ROOT, onnxsens, with_routes_of
 from networks import convolutional, model_of, normal, samples_file, saved
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxsens import Goal, Options, auto
+from onnxsens import Goal, Options
+from onnxsens.api import auto
 from onnxsens.errors import ModelError, StorageError
 from onnxsens.model import load_model
 from onnxsens.options import Guard
