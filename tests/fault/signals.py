@@ -13,7 +13,13 @@ from pathlib import Path
 from tests.fault.chains import TASKS, Chain, Tally, chains
 from tests.fault.running import OUTCOME, Running, kill, rows_in, work_folder
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Those that whoever started us does not want us to ignore, as `nohup` does with one: what we start ignores it too.
+ENDING = tuple(
+    number
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if signal.getsignal(number) is not signal.SIG_IGN
+)
+SHARES = {signal.SIGINT: 0.5, signal.SIGTERM: 0.4, signal.SIGHUP: 0.1}
 SECONDS = 3.0  # from a signal to the end
 SECONDS_AFTER_TWO = 1.0
 BEGINNING = 10.0  # seconds in which it must see to its signals
@@ -24,7 +30,8 @@ class Signalled(Chain):
 
     def disturb(self, running: Running, *, alive: bool) -> bool:
         """Send it, and see how long it takes."""
-        number = ENDING[int(self.rng.choice(len(ENDING), p=[0.5, 0.4, 0.1]))]
+        shares = [SHARES[each] for each in ENDING]
+        number = ENDING[int(self.rng.choice(len(ENDING), p=[share / sum(shares) for share in shares]))]
         group = bool(self.rng.random() < 0.5)
         twice = bool(self.rng.random() < 0.25)
         if not (alive and handles_signals(running)):
