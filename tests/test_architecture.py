@@ -14,7 +14,7 @@ PACKAGE = ROOT / "onnxsens"
 
 # Rooms from the bottom up. A module may import its own room and those on lower floors, never a neighbour or upward.
 FLOORS = [
-    {"errors", "arrays", "processes"},
+    {"errors", "arrays", "processes", "sizes"},
     {"plugins", "files", "npy_header", "signals", "strict_json", "usercode", "options"},
     {"leftovers", "spawning"},
     {"model", "data", "metrics", "techniques"},

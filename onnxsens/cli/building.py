@@ -5,11 +5,9 @@ from inspect import signature
 from typing import Any
 
 from onnxsens.cli.options import parse_bytes, parse_confidence, parse_dims
-from onnxsens.errors import UsageError
 from onnxsens.options import Guard, Options
 from onnxsens.plan import Goal, parse_limits
 from onnxsens.plan.constraints import parse_constraints
-from onnxsens.scan import Grid, Search, SweetSpotter, TopDown, searches
 
 
 def build_guard(
@@ -86,27 +84,3 @@ def build_goal(
     nbytes = None if size is None else parse_bytes(size, "--size")
     constraints = parse_constraints(minimum, maximum, pin, freeze, skip)
     return Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence), nbytes, macs, constraints, target)
-
-
-def build_searches(
-    names: Sequence[str], levels: tuple[float, ...] | None, step: float, resolution: float
-) -> dict[str, Search]:
-    """Searches by name; a grid where none was named.
-
-    Raises:
-        UsageError: there is no such search, or a setting makes no sense.
-    """
-    if levels and "grid" not in (names or ("grid",)):
-        raise UsageError(f"--levels are those of the grid, and --search names {', '.join(names)}; add --search grid")
-    made: dict[str, Search] = {}
-    for name in names or ("grid",):
-        kind = searches.get(name)
-        if kind is Grid:
-            made[name] = Grid(levels) if levels else Grid()
-        elif kind is TopDown:
-            made[name] = TopDown(step, resolution)
-        elif kind is SweetSpotter:
-            made[name] = SweetSpotter(resolution=resolution)
-        else:
-            made[name] = kind()
-    return made

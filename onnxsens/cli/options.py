@@ -1,6 +1,5 @@
 """Option groups that several commands share, and what they turn into."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +8,7 @@ import click
 
 from onnxsens.cli import choices
 from onnxsens.errors import UsageError
+from onnxsens.sizes import bytes_in
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -240,19 +240,16 @@ def run_folder_option() -> Callable[[Command], Command]:
     )
 
 
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-
-
 def parse_bytes(text: str, option: str) -> int:
     """`500MB`, `2GiB` or a number of bytes.
 
     Raises:
         UsageError: it is none of these.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text.strip())
-    if not found or found[2].upper() not in UNITS:
+    nbytes = bytes_in(text)
+    if nbytes is None:
         raise UsageError(f"{option} '{text[:60]}' is not a size; write for example {option} 500MB")
-    return int(float(found[1]) * UNITS[found[2].upper()])
+    return nbytes
 
 
 def parse_dims(texts: Sequence[str]) -> dict[str, int]:

@@ -77,15 +77,16 @@ def command(
     The same command again goes on where it stopped, and measures no point twice.
     """
     from onnxsens.api import scan
-    from onnxsens.cli.building import build_options, build_searches
+    from onnxsens.cli.building import build_options
     from onnxsens.cli.next_steps import after_scan
     from onnxsens.cli.progress import Progress
     from onnxsens.errors import IncompleteError
     from onnxsens.forecast import estimate
     from onnxsens.plan.goal import parse_limits
     from onnxsens.report import curves, documents, terminal
+    from onnxsens.scan.searches import chosen_searches
 
-    chosen = build_searches(searches, parse_levels(levels) if levels else None, step, resolution)
+    chosen = chosen_searches(searches, parse_levels(levels) if levels else None, step, resolution)
     settings = build_options(**options)
     limits = parse_limits(tolerance, "--tolerance")
     if dry_run:

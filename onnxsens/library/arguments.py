@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from operator import index
 from typing import Any
@@ -13,15 +12,14 @@ from onnxsens.errors import UsageError
 from onnxsens.options import Guard, Options
 from onnxsens.plan import Goal
 from onnxsens.plan.constraints import parse_constraints
-from onnxsens.scan import Grid, Search, SweetSpotter, TopDown, searches
+from onnxsens.scan.searches import Search, chosen_searches
+from onnxsens.sizes import bytes_in
 
 Names = str | Sequence[str]
 Size = int | str
 Numbers = float | str | Sequence[float] | AnyArray
 GridLevels = str | Sequence[float] | AnyArray
 Levels = Mapping[str, float]
-
-UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 def number(value: Any, name: str) -> float:
@@ -57,10 +55,10 @@ def size(value: Any, name: str) -> int:
     if not isinstance(value, str):
         with contextlib.suppress(TypeError):
             return index(value)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", value.strip()) if isinstance(value, str) else None
-    if not found or found[2].upper() not in UNITS:
+    nbytes = bytes_in(value) if isinstance(value, str) else None
+    if nbytes is None:
         raise UsageError(f"{name}={shown(value)} is not a size; write for example {name}='500MB', or bytes as a number")
-    return int(float(found[1]) * UNITS[found[2].upper()])
+    return nbytes
 
 
 def names(value: Any, name: str) -> tuple[str, ...]:
@@ -139,21 +137,7 @@ def searches_from(search: Names, levels: Any, step: Any, resolution: Any) -> dic
         UsageError: there is no such search, or a setting makes no sense.
     """
     wanted, given = names(search, "search") or ("grid",), levels_from(levels)
-    if given and "grid" not in wanted:
-        raise UsageError(f"levels are those of the grid, and search names {', '.join(wanted)}; add 'grid' to it")
-    step, resolution = number(step, "step"), number(resolution, "resolution")
-    made: dict[str, Search] = {}
-    for name in wanted:
-        kind = searches.get(name)
-        if kind is Grid:
-            made[name] = Grid(given) if given else Grid()
-        elif kind is TopDown:
-            made[name] = TopDown(step, resolution)
-        elif kind is SweetSpotter:
-            made[name] = SweetSpotter(resolution=resolution)
-        else:
-            made[name] = kind()
-    return made
+    return chosen_searches(wanted, given, number(step, "step"), number(resolution, "resolution"))
 
 
 def guard_from(

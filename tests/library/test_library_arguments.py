@@ -19,6 +19,7 @@ from onnxsens.errors import GoalError, OnnxsensError, UsageError
 from onnxsens.library import arguments
 from onnxsens.library.making import Planning
 from onnxsens.library.words import in_keywords, worded
+from onnxsens.sizes import UNITS
 
 MODEL = ROOT / "models/jv_gru1.onnx"
 DATA = ROOT / "models/japanese_vowels_test.npz"
@@ -153,9 +154,9 @@ def test_goals_that_make_no_sense_are_refused(keywords: dict[str, Any], message:
 
 
 @settings(deadline=None)
-@given(st.integers(0, 2**50), st.sampled_from([*arguments.UNITS]))
+@given(st.integers(0, 2**50), st.sampled_from([*UNITS]))
 def test_a_size_is_a_number_of_its_unit(number: int, unit: str) -> None:
-    assert arguments.size(f"{number}{unit.lower()}", "x") == int(float(number) * arguments.UNITS[unit])
+    assert arguments.size(f"{number}{unit.lower()}", "x") == int(float(number) * UNITS[unit])
     assert arguments.size(number, "x") == arguments.size(np.int64(number), "x") == number
 
 

@@ -1,5 +1,8 @@
 """Ways to look for the best level of one weight. One file each; they see a probe and nothing else."""
 
+from collections.abc import Sequence
+
+from onnxsens.errors import UsageError
 from onnxsens.plugins import Registry
 from onnxsens.scan.searches.grid import Grid
 from onnxsens.scan.searches.search import (
@@ -28,6 +31,7 @@ __all__ = [
     "Search",
     "SweetSpotter",
     "TopDown",
+    "chosen_searches",
     "searches",
     "tolerance",
 ]
@@ -41,3 +45,31 @@ searches: Registry[type[Search]] = Registry(
         "top-down": "onnxsens.scan.searches.top_down:TopDown",
     },
 )
+
+
+def chosen_searches(
+    names: Sequence[str], levels: tuple[float, ...] | None, step: float, resolution: float
+) -> dict[str, Search]:
+    """Searches by name; a grid where none was named.
+
+    Args:
+        levels: of the grid; None takes its own.
+        step: of Top-Down.
+
+    Raises:
+        UsageError: there is no such search, or a setting makes no sense.
+    """
+    if levels and "grid" not in (names or ("grid",)):
+        raise UsageError(f"--levels are those of the grid, and --search names {', '.join(names)}; add --search grid")
+    made: dict[str, Search] = {}
+    for name in names or ("grid",):
+        kind = searches.get(name)
+        if kind is Grid:
+            made[name] = Grid(levels) if levels else Grid()
+        elif kind is TopDown:
+            made[name] = TopDown(step, resolution)
+        elif kind is SweetSpotter:
+            made[name] = SweetSpotter(resolution=resolution)
+        else:
+            made[name] = kind()
+    return made
