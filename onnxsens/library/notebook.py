@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from onnxsens.plan.planfile import Plan
+from onnxsens.report.terminal import verdict
 from onnxsens.report.text import count, inert, percent, quality, size
 from onnxsens.results import CurvePoint, MeasuredCurve, RunRecord
 
@@ -41,13 +42,6 @@ def answer(plan: Plan) -> str:
     if plan.level_kind == "sparsity":
         return f"{percent(totals.sparsity)} of {count(totals.parameters)} weights are zero"
     return f"{inert(plan.level_kind)} chosen for {count(totals.parameters)} weights"
-
-
-def verdict(plan: Plan) -> str:
-    """Whether it was verified."""
-    if plan.quality.verified is None:
-        return "no limit on quality was given"
-    return "verified" if plan.quality.verified else "NOT verified"
 
 
 def run_html(run: RunRecord) -> str:

@@ -7,7 +7,7 @@ from onnxsens.plan.front import Front
 from onnxsens.plan.planfile import Alternative, Plan, PlannedWeight, size_of
 from onnxsens.report.csv_report import alone
 from onnxsens.report.markdown import command, literal, table
-from onnxsens.report.terminal import achieved, metric_line, remark, steps_title, with_interval
+from onnxsens.report.terminal import achieved, metric_line, remark, steps_title, verdict, with_interval
 from onnxsens.report.text import count, percent, quality, size, without_places
 from onnxsens.results import RunRecord
 
@@ -48,7 +48,7 @@ def answer(run: RunRecord, plan: Plan) -> Iterator[str]:
     yield from [
         f"**{literal(achieved(plan))}**, picked by {literal(plan.choice.picker)}. The planned weights take "
         f"{size(plan.totals.bytes_zlib_dense)} compressed before and {size(plan.totals.bytes_zlib_pruned)} after. "
-        f"{verdict(plan)}.",
+        f"**{verdict(plan)}**.",
         "",
     ]
     for name, item in plan.quality.metrics.items():
@@ -56,15 +56,6 @@ def answer(run: RunRecord, plan: Plan) -> Iterator[str]:
     for name, why in plan.quality.failures.items():
         yield f"- {literal(name)} could not be measured: {literal(without_places(why, run.places))}"
     yield ""
-
-
-def verdict(plan: Plan) -> str:
-    """Whether it was verified, and how."""
-    if plan.quality.verified is None:
-        return "There was no quality goal, so nothing was verified"
-    sure = plan.objective.confidence
-    how = "by point estimate" if sure is None else f"at {sure:.0%} confidence"
-    return f"It is verified {how}" if plan.quality.verified else f"It is **not verified** {how}"
 
 
 def unplanned(run: RunRecord) -> Iterator[str]:

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from onnxsens.plan.front import Front
+from onnxsens.plan.goal import LOOKS
 from onnxsens.plan.planfile import Difference, MetricQuality, Plan, PlannedWeight, size_of
 from onnxsens.report.sparklines import Points, Scale
 from onnxsens.report.tables import CURVE, FOLDED, FOLDED_RIGHT, LEFT, NAME, RIGHT, lines, table
@@ -145,15 +146,18 @@ def headline(made: Plan) -> RenderableType:
     if made.level_kind == "sparsity" and made.totals.zeros:
         said.append("to fine-tune it in its framework, hold the zeros of the weights below and let all else go")
     text = lines(*said, "")
-    if made.quality.verified is None:
-        return text + Text("there is no quality goal, so nothing was verified", style="yellow")
-    looks = f" (look {made.quality.looks} of 3 at the hold-out split)" if made.quality.looks > 1 else ""
-    sure = (
-        "by point estimate" if made.objective.confidence is None else f"at {made.objective.confidence:.0%} confidence"
-    )
-    if made.quality.verified:
-        return text + Text(f"verified {sure}{looks}", style="bold green")
-    return text + Text(f"NOT verified {sure}{looks}", style="bold red")
+    style = {None: "yellow", True: "bold green", False: "bold red"}[made.quality.verified]
+    return text + Text(verdict(made), style=style)
+
+
+def verdict(made: Plan) -> str:
+    """`verified at 95% confidence`, or what is to be said instead."""
+    found, sure = made.quality, made.objective.confidence
+    if found.verified is None:
+        return "there is no quality goal, so nothing was verified"
+    how = "by point estimate" if sure is None else f"at {sure:.0%} confidence"
+    looks = f" (look {found.looks} of {LOOKS} at the hold-out split)" if found.looks > 1 else ""
+    return f"{'verified' if found.verified else 'NOT verified'} {how}{looks}"
 
 
 def achieved(made: Plan) -> str:

@@ -139,6 +139,6 @@ def test_of_many_weights_some_are_drawn_and_it_says_so() -> None:
 
 def test_as_text_both_are_one_line() -> None:
     plan = plan_of(weight("w"), text="a\nb<")
-    assert plan_text(plan) == "Plan for a\\nb<: 50.0 % of 100 weights are zero; verified"
+    assert plan_text(plan) == "Plan for a\\nb<: 50.0 % of 100 weights are zero; verified at 95% confidence"
     run = run_of(None, curve("w", "kl"), metric="kl")
     assert run_text(run) == "Run of plain: 1 weights, kl measured by magnitude; no plan yet"

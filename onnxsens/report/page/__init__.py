@@ -17,7 +17,8 @@ from onnxsens.report.page.gains import gains
 from onnxsens.report.page.others import accounts, comparisons, front_metrics, front_rows, proposals
 from onnxsens.report.page.provenance import provenance
 from onnxsens.report.page.shown import Shown
-from onnxsens.report.page.words import answer, cards, level_noun, metrics_of, rows, sizes, totals, verdict
+from onnxsens.report.page.words import answer, cards, level_noun, metrics_of, rows, sizes, totals
+from onnxsens.report.terminal import verdict
 from onnxsens.results import RunRecord
 
 if TYPE_CHECKING:

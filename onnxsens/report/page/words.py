@@ -82,16 +82,6 @@ def answer(run: RunRecord) -> str:
     return "There is no plan yet: these are the measurements of a scan."
 
 
-def verdict(plan: Plan) -> str:
-    """`verified at 95 % confidence`, or what is to be said instead."""
-    if plan.quality.verified is None:
-        return "there is no quality goal, so nothing was verified"
-    sure = plan.objective.confidence
-    how = "by point estimate" if sure is None else f"at {sure:.0%} confidence"
-    looks = f", look {plan.quality.looks} of 3" if plan.quality.looks > 1 else ""
-    return f"{'verified' if plan.quality.verified else 'NOT verified'} {how}{looks}"
-
-
 def sizes(plan: Plan) -> str:
     """Compressed, before and after."""
     return f"{size(plan.totals.bytes_zlib_dense)} compressed before, {size(plan.totals.bytes_zlib_pruned)} after"
