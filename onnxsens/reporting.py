@@ -136,7 +136,7 @@ def side_of(path: Path) -> Side:
         plan = read_plan(path)
         metric = plan.objective.search_metric
         made_by = f"{plan.generator.name} {plan.generator.version}"
-        return Side(RunRecord(plan.model.file, made_by, plan, (), {}, (), search_metric=metric))
+        return Side(RunRecord(plan.model.file, made_by, plan, (), {}, (), search_metric=metric), alone=True)
     run = gather(path)
     if not (path / STORE_FILE).exists():
         return Side(run)

@@ -24,11 +24,16 @@ MASKS = "which elements are zero is not compared, only how many"
 
 @dataclass(frozen=True)
 class Side:
-    """A run, or a plan alone, and what its store says that it was made from."""
+    """A run, or a plan alone, and what its store says that it was made from.
+
+    Attributes:
+        alone: whether it is a plan without its run.
+    """
 
     run: RunRecord
     identity: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False
 
 
 def contrast(a: Side, b: Side, metric: str | None = None, alpha: float = ALPHA) -> RunDifference:
@@ -41,7 +46,7 @@ def contrast(a: Side, b: Side, metric: str | None = None, alpha: float = ALPHA) 
         UsageError: there are no curves of that metric in both.
     """
     weights = paired(a.run, b.run)
-    metric, notes = metric_of(a.run, b.run, metric)
+    metric, notes = metric_of(a, b, metric)
     a_kind, b_kind = level_kind_of(a.run), level_kind_of(b.run)
     if metric is not None and a_kind != b_kind:
         metric = None
@@ -75,21 +80,22 @@ def contrast(a: Side, b: Side, metric: str | None = None, alpha: float = ALPHA) 
     )
 
 
-def metric_of(a: RunRecord, b: RunRecord, wanted: str | None) -> tuple[str | None, list[str]]:
+def metric_of(a: Side, b: Side, wanted: str | None) -> tuple[str | None, list[str]]:
     """Whose curves can be compared, and what is to be said of that.
 
     Raises:
         UsageError: `wanted` is not in both.
     """
-    of_a, of_b = ({curve.metric: None for curve in run.curves if curve.technique == run.technique} for run in (a, b))
+    of_a, of_b = (
+        {curve.metric: None for curve in run.curves if curve.technique == run.technique} for run in (a.run, b.run)
+    )
     both = [name for name in of_a if name in of_b]
     if wanted is not None and wanted not in both:
         raise UsageError(unknown("metric of both runs", wanted, both or ["none"]))
     without = [name for name, curves in (("A", of_a), ("B", of_b)) if not curves]
     if without:
         holds = "holds" if len(without) == 1 else "hold"
-        # A plan that was given alone has no folders to hide.
-        alone = any(not run.places for run, curves in ((a, of_a), (b, of_b)) if not curves)
+        alone = any(side.alone for side, curves in ((a, of_a), (b, of_b)) if not curves)
         more = "; give run folders for that" if alone else ""
         return None, [f"{' and '.join(without)} {holds} no curves, so none are compared{more}"]
     if not both:
@@ -97,9 +103,11 @@ def metric_of(a: RunRecord, b: RunRecord, wanted: str | None) -> tuple[str | Non
             f"no curves are compared: A was measured by {', '.join(of_a)}, B by {', '.join(of_b)}, and none is both's"
         ]
     notes = []
-    if a.search_metric != b.search_metric:
-        notes.append(f"A searches by {a.search_metric}, B by {b.search_metric}")
-    usual = a.search_metric if a.search_metric == b.search_metric and a.search_metric in both else both[0]
+    if a.run.search_metric != b.run.search_metric:
+        notes.append(f"A searches by {a.run.search_metric}, B by {b.run.search_metric}")
+    usual = (
+        a.run.search_metric if a.run.search_metric == b.run.search_metric and a.run.search_metric in both else both[0]
+    )
     return wanted or usual, notes
 
 
