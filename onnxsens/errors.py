@@ -30,7 +30,12 @@
 A message is one line: what is wrong, with the value; what to do. This module knows nothing of what raises them.
 """
 
+import errno
 from typing import ClassVar
+
+# What the system says of a path that somebody named, before anything of ours was done with it.
+OUT_OF_REACH = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.ENOTDIR})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
 
 
 class OnnxsensError(Exception):
@@ -156,3 +161,20 @@ class TerminatedError(KeyboardInterrupt):
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.signal_number = signal_number
+
+
+def about_path(error: BaseException) -> OnnxsensError | None:
+    """What an error of the system says of a path that cannot be reached; None where it is of another kind.
+
+    Even to ask whether a file is there may be refused, so this can come from anywhere.
+    """
+    if not isinstance(error, OSError):
+        return None
+    said = error.strerror or type(error).__name__
+    if error.errno in OUT_OF_REACH and error.filename is not None:
+        name = error.filename if isinstance(error.filename, str) else repr(error.filename)
+        return InputError(f"'{name}' cannot be used: {said}; check the path and its permissions")
+    if error.errno in NO_ROOM:
+        what = "the result" if error.filename is None else f"'{error.filename}'"
+        return StorageError(f"{what} cannot be written: {said}; make room")
+    return None

@@ -1,7 +1,6 @@
 """What every command shares: where output goes, how errors and signals end it, the options for that."""
 
 import contextlib
-import errno
 import functools
 import json
 import os
@@ -22,7 +21,7 @@ from onnxsens.ahead import start_ahead
 from onnxsens.cli.config import NOTES, configured, save_config
 from onnxsens.cli.options import PATH
 from onnxsens.cli.streams import ready_streams
-from onnxsens.errors import OnnxsensError, SetupError, TerminatedError, UsageError
+from onnxsens.errors import OnnxsensError, TerminatedError, UsageError, about_path
 from onnxsens.signals import TIME_LIMIT, heeded, watched
 from onnxsens.spawning import spare
 
@@ -307,8 +306,8 @@ def ending(shell: Shell, error: BaseException) -> int:
         return 141
     if isinstance(error, OnnxsensError):
         return shell.fail(error)
-    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EIO):
-        return shell.fail(SetupError(f"the result cannot be written: {error.strerror}; make room"))
+    if (reached := about_path(error)) is not None:
+        return shell.fail(reached)
     if isinstance(error, MemoryError):
         return shell.fail(ProcessMemoryError("out of memory; give fewer --scan-samples or a smaller --batch-size"))
     return shell.fail(OnnxsensError(f"{type(error).__name__}: {' '.join(str(error).split())}; {BUG}"))

@@ -24,7 +24,7 @@ from typing import Any, Literal, NoReturn, Protocol
 
 from onnxsens.engine.crew import Call, Job, results
 from onnxsens.engine.questions import Answer, Effect, Evaluator, Route
-from onnxsens.errors import OnnxsensError
+from onnxsens.errors import OnnxsensError, about_path
 from onnxsens.signals import ENDING
 from onnxsens.usercode import announcing
 
@@ -280,6 +280,7 @@ def limit_memory(nbytes: int | None) -> None:
 
 def failed(error: Exception) -> Failed:
     """As the parent can raise it: classes out of a user's file are not found there."""
+    error = about_path(error) or error
     kinds = [kind for kind in type(error).__mro__ if kind.__module__.startswith("onnxsens.")]
     kind: type[Exception] | None = None
     if isinstance(error, OnnxsensError):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from onnxsens.errors import OnnxsensError
+from onnxsens.errors import OnnxsensError, about_path
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,5 +57,9 @@ def worded(function: Callable[P, T]) -> Callable[P, T]:
             # The same error, so that its cause and whatever it carries stay with it.
             error.args = tuple(in_keywords(each) if isinstance(each, str) else each for each in error.args)
             raise
+        except OSError as error:
+            if (reached := about_path(error)) is None:
+                raise
+            raise reached from error
 
     return wrapper

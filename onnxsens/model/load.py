@@ -186,11 +186,11 @@ def parsed(path: Path, own: MappedFile) -> onnx.ModelProto:
 
 def read_head(path: Path, limits: ReadLimits) -> bytes:
     """The first bytes of the file, after what can be said about it without reading it all."""
-    if not path.exists():
-        raise ModelError(f"model '{path}' does not exist; check the path")
-    if not path.is_file():
-        raise ModelError(f"model '{path}' is not a file; name the .onnx file")
     try:
+        if not path.exists():
+            raise ModelError(f"model '{path}' does not exist; check the path")
+        if not path.is_file():
+            raise ModelError(f"model '{path}' is not a file; name the .onnx file")
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(64)

@@ -38,9 +38,9 @@ def read_record(path: Path, kind: type[T], schema: str, noun: str, remedy: str, 
     Raises:
         PlanError: missing, unreadable, not JSON, or of another schema.
     """
-    if path.is_dir():
-        raise PlanError(f"{noun} '{path}' is a folder; name the {noun}.json in it")
     try:
+        if path.is_dir():
+            raise PlanError(f"{noun} '{path}' is a folder; name the {noun}.json in it")
         fields = read_json_file(path, most_bytes=MAX_BYTES)
     except StrictJSONError as error:
         raise invalid(path, noun, str(error), remedy) from error

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from onnxsens.scan.store import UNFINISHED
+
 ROOT = Path(__file__).parent.parent.parent
 MODELS = ROOT / "models"
 MARK = "ONNXSENS_FAULT"
@@ -227,10 +229,17 @@ def rows_in(folder: Path) -> Rows:
 
 
 def rows_lost(before: Rows, after: Rows) -> list[str]:
-    """Rows that are no more, or are not what they were: a point that was measured again took another time."""
+    """Rows that are no more, or are not what they were: a point that was measured again took another time.
+
+    That a file is being written stands in its row while it is, before the hash of it; so that may come and go.
+    """
     lost = [key for key in before if key not in after]
-    changed = [key for key, row in before.items() if key in after and after[key] != row]
-    return [f"lost {key}" for key in lost] + [f"changed {key}" for key in changed]
+    changed = [
+        key
+        for key, row in before.items()
+        if key in after and after[key] != row and not (key[0] == "artefact" and UNFINISHED in (*row, *after[key]))
+    ]
+    return [f"lost {key}" for key in lost] + [f"changed {key}: {before[key]} -> {after[key]}" for key in changed]
 
 
 def stale_files(*folders: Path) -> list[str]:

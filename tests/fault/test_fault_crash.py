@@ -77,6 +77,9 @@ def test_the_tool_sees_a_row_that_is_gone_and_one_that_was_made_again() -> None:
     before = {("point", "w", 1): ("w", 1, 0.5), ("point", "w", 2): ("w", 2, 0.5)}
     assert rows_lost(before, {("point", "w", 1): ("w", 1, 0.6)}) == [
         "lost ('point', 'w', 2)",
-        "changed ('point', 'w', 1)",
+        "changed ('point', 'w', 1): ('w', 1, 0.5) -> ('w', 1, 0.6)",
     ]
     assert rows_lost(before, before) == []
+    plan = ("artefact", "plan.json")
+    for one, other, lost in (("", "ab", 0), ("ab", "", 0), ("ab", "cd", 1)):
+        assert len(rows_lost({plan: ("plan.json", one)}, {plan: ("plan.json", other)})) == lost

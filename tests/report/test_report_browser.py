@@ -192,8 +192,9 @@ def test_the_slider_shows_every_plan_of_the_front_and_the_command_that_makes_it(
 def test_a_button_copies_the_command(browser: Any, made: Path) -> None:
     with opened(browser, made, permissions=["clipboard-read", "clipboard-write"]) as seen:
         for place, button in (("#command", 0), ("#budget-command", 1)):
+            seen.tab.evaluate("document.getElementById('say').textContent = ''")
             seen.tab.get_by_role("button", name="Copy the command").nth(button).click()
-            assert "copied" in seen.tab.locator("#say").text_content()
+            seen.tab.locator("#say", has_text="copied").wait_for(state="attached")
             assert seen.tab.evaluate("navigator.clipboard.readText()") == seen.tab.locator(place).text_content()
 
 
