@@ -56,6 +56,19 @@ def report(
     return gathered
 
 
+def rendered(folder: str | os.PathLike[str], name: str | None) -> tuple[RunRecord, bytes]:
+    """What `report` would write, and what is in it.
+
+    Raises:
+        UsageError: there is no such format.
+        InputError: there is no run, or its store is damaged.
+        PlanError: its plan cannot be read.
+        MissingPackageError: the format needs a package that is not installed.
+    """
+    gathered = gather(Path(folder))
+    return gathered, format_of("", name).content(gathered)
+
+
 def target_of(folder: Path, out: str | Path | None, name: str | None) -> tuple[Path, Format]:
     """Where a report goes and in what format.
 

@@ -6,14 +6,14 @@ from typing import Any
 import click
 
 from onnxsens.cli.grouped import Grouped
-from onnxsens.cli.options import PATH, guard_options, model_argument
+from onnxsens.cli.options import PATH, TARGET, guard_options, model_argument
 from onnxsens.cli.shell import Shell, shared
 
 
 @click.command("apply", cls=Grouped, epilog="Example: onnxsens apply model.onnx out/plan.json -o pruned.onnx")
 @model_argument
 @click.argument("plan", type=PATH)
-@click.option("-o", "--out", required=True, type=PATH, metavar="FILE", help="The pruned model.")
+@click.option("-o", "--out", required=True, type=TARGET, metavar="FILE", help="The pruned model.")
 @click.option("--by-name", is_flag=True, help="Accept another model with the same weights by name and shape.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @guard_options

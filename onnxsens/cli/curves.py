@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from onnxsens.cli.grouped import Grouped
-from onnxsens.cli.options import PATH
+from onnxsens.cli.options import PATH, STDOUT, Target
 from onnxsens.cli.shell import Shell, shared
 
 
@@ -18,7 +18,9 @@ from onnxsens.cli.shell import Shell, shared
 @click.option(
     "--format", "form", type=click.Choice(["csv", "json"]), help="Of the output.  [default: by FILE's suffix, or csv]"
 )
-@click.option("-o", "--out", type=PATH, metavar="FILE", help="Where to write.  [default: standard output]")
+@click.option(
+    "-o", "--out", type=Target(stdout=True), metavar="FILE", help="Where to write; - is standard output.  [default: -]"
+)
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @shared
 def command(
@@ -40,12 +42,13 @@ def command(
     from onnxsens.reporting import curves, form_of, leave
 
     rows = curves(run, metric=metric, technique=technique, weights=weights)
-    content = WRITERS[form_of(out, form, "csv", list(WRITERS))](rows)
-    if out is not None:
+    to_stdout = out in (None, STDOUT)
+    content = WRITERS[form_of(None if to_stdout else out, form, "csv", list(WRITERS))](rows)
+    if out is not None and not to_stdout:
         leave(out, content, [run], force=force)
         shell.result(summary(rows), document(rows))
         shell.wrote([out])
-    elif shell.as_json:
+    elif out is None and shell.as_json:
         shell.result("", document(rows))
     else:
         shell.text(content)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from onnxsens.cli.grouped import Grouped
-from onnxsens.cli.options import PATH
+from onnxsens.cli.options import PATH, STDOUT, Target
 from onnxsens.cli.shell import Shell, shared
 from onnxsens.errors import DifferenceError
 
@@ -17,7 +17,7 @@ from onnxsens.errors import DifferenceError
 @click.option(
     "--format", "form", type=click.Choice(["md", "json", "csv"]), help="Of the output.  [default: by FILE's suffix]"
 )
-@click.option("-o", "--out", type=PATH, metavar="FILE", help="Where to write.  [default: standard output]")
+@click.option("-o", "--out", type=Target(stdout=True), metavar="FILE", help="Where to write; - is standard output.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @click.option("--exit-code", is_flag=True, help="End with 6 where anything differs by more than noise.")
 @shared
@@ -45,13 +45,13 @@ def command(
     from onnxsens.reporting import diff, form_of, leave
 
     found = diff(a, b, metric=metric)
-    if out is not None:
-        leave(out, WRITERS[form_of(out, form, "md", list(WRITERS))](found), [a, b], force=force)
-    if form is None or out is not None or shell.as_json:
+    if out == STDOUT or (out is None and form is not None and not shell.as_json):
+        shell.text(WRITERS[form or "md"](found))
+    elif out is None:
         shell.result(shown(found), document(found))
     else:
-        shell.text(WRITERS[form](found))
-    if out is not None:
+        leave(out, WRITERS[form_of(out, form, "md", list(WRITERS))](found), [a, b], force=force)
+        shell.result(shown(found), document(found))
         shell.wrote([out])
     if exit_code and found.more_than_noise:
         raise DifferenceError(f"{'; '.join(found.reasons)}; without --exit-code that is no failure")

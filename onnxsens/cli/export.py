@@ -7,7 +7,7 @@ import click
 
 from onnxsens.cli.choices import EXPORTERS, OneOf
 from onnxsens.cli.grouped import Grouped
-from onnxsens.cli.options import PATH, guard_options
+from onnxsens.cli.options import PATH, TARGET, guard_options
 from onnxsens.cli.shell import Shell, shared
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     help="Such as torch, keras, jax, masks, json; see docs/exports.md.",
 )
 @click.option("--mode", type=OneOf(["ratio", "mask"]), help="Hand over how many zeros, or which.  [default: mask]")
-@click.option("-o", "--out", "folder", type=PATH, metavar="DIR", help="Where to write.  [default: the folder of PLAN]")
+@click.option(
+    "-o", "--out", "folder", type=TARGET, metavar="DIR", help="Where to write.  [default: the folder of PLAN]"
+)
 @click.option("--packed", is_flag=True, help="Masks a bit an element instead of a byte.")
 @click.option("--accept-guesses", is_flag=True, help="Also weights whose parameter is a guess, or one of several.")
 @click.option("--force", is_flag=True, help="Overwrite files.")

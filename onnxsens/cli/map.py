@@ -6,14 +6,14 @@ from typing import Any
 import click
 
 from onnxsens.cli.grouped import Grouped
-from onnxsens.cli.options import PATH, checkpoint_option, guard_options, model_argument
+from onnxsens.cli.options import TARGET, checkpoint_option, guard_options, model_argument
 from onnxsens.cli.shell import Shell, shared
 
 
 @click.command("map", cls=Grouped, epilog="Example: onnxsens map model.onnx --checkpoint checkpoint.pt -o map.json")
 @model_argument
 @checkpoint_option
-@click.option("-o", "--out", type=PATH, metavar="FILE", help="Where to write the map, for 'onnxsens export'.")
+@click.option("-o", "--out", type=TARGET, metavar="FILE", help="Where to write the map, for 'onnxsens export'.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @guard_options
 @shared

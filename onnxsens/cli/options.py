@@ -1,5 +1,6 @@
 """Option groups that several commands share, and what they turn into."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,29 @@ from onnxsens.sizes import bytes_in
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
+STDOUT = Path("-")
+
+
+class Target(click.Path):
+    """Where a file or a folder is written. `-` is standard output for some commands, and a mistake for all others.
+
+    Args:
+        stdout: whether it may be standard output.
+    """
+
+    def __init__(self, *, stdout: bool = False) -> None:
+        super().__init__(path_type=Path, readable=False)
+        self.stdout = stdout
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, as it was given."""
+        if os.fspath(value) == str(STDOUT) and not self.stdout:
+            self.fail("'-' is standard output, where this cannot go; give a name, or './-'", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 PATH = click.Path(path_type=Path, readable=False)  # who reads it says what is wrong, with the right exit code
+TARGET = Target()
 
 
 def stacked(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -236,7 +259,7 @@ def data_option(*, required: bool) -> Callable[[Command], Command]:
 def run_folder_option() -> Callable[[Command], Command]:
     """`-o/--out` of a run."""
     return click.option(
-        "-o", "--out", "folder", required=True, type=PATH, metavar="RUN", help="Run folder; made where missing."
+        "-o", "--out", "folder", required=True, type=TARGET, metavar="RUN", help="Run folder; made where missing."
     )
 
 

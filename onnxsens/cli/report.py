@@ -5,13 +5,19 @@ from pathlib import Path
 import click
 
 from onnxsens.cli.grouped import Grouped
-from onnxsens.cli.options import PATH
+from onnxsens.cli.options import PATH, STDOUT, Target
 from onnxsens.cli.shell import Shell, shared
 
 
 @click.command("report", cls=Grouped, epilog="Example: onnxsens report out/ -o report.html")
 @click.argument("run", type=PATH)
-@click.option("-o", "--out", type=PATH, metavar="FILE", help="The report.  [default: RUN/report.html]")
+@click.option(
+    "-o",
+    "--out",
+    type=Target(stdout=True),
+    metavar="FILE",
+    help="The report; - is standard output.  [default: RUN/report.html]",
+)
 @click.option(
     "--format", "form", metavar="FORMAT", help="html, md, csv, json, png or svg.  [default: by FILE's suffix, or html]"
 )
@@ -25,8 +31,14 @@ def command(shell: Shell, run: Path, out: Path | None, form: str | None, force: 
     need matplotlib: pip install 'onnxsens[plot]'.
     """
     from onnxsens.report import documents, terminal
-    from onnxsens.reporting import report, target_of
+    from onnxsens.reporting import rendered, report, target_of
 
+    if out == STDOUT:
+        record, content = rendered(run, form)
+        for doubt in record.doubts:
+            shell.note(doubt)
+        shell.text(content)
+        return
     written = report(run, out, force=force, format=form)
     for doubt in written.doubts:
         shell.note(doubt)

@@ -19,7 +19,7 @@ import click
 
 from onnxsens.ahead import start_ahead
 from onnxsens.cli.config import NOTES, configured, save_config
-from onnxsens.cli.options import PATH
+from onnxsens.cli.options import PATH, TARGET
 from onnxsens.cli.streams import ready_streams
 from onnxsens.errors import OnnxsensError, TerminatedError, UsageError, about_path
 from onnxsens.signals import TIME_LIMIT, heeded, watched
@@ -81,7 +81,15 @@ class Shell:
             self.console(stderr=False).print(shown)
 
     def text(self, content: bytes) -> None:
-        """A result that is a file's content already, as it is; so also with `--quiet`, since it is all there is."""
+        """A result that is a file's content already, as it is; so also with `--quiet`, since it is all there is.
+
+        Raises:
+            UsageError: a document was asked for too, or a terminal would get bytes that are no text.
+        """
+        if self.as_json:
+            raise UsageError("--json and '-o -' both go to standard output; leave one out")
+        if b"\0" in content and sys.stdout.isatty():
+            raise UsageError("a terminal cannot show this; give a file, or send it to a program")
         sys.stdout.flush()
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
@@ -188,7 +196,7 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
         metavar="FILE",
         help="Options in TOML, under [COMMAND] or for all. What is typed here, and ONNXSENS_* variables, go first.",
     )
-    @click.option("--save-config", type=PATH, metavar="FILE", help="Write the options in effect, for --config.")
+    @click.option("--save-config", type=TARGET, metavar="FILE", help="Write the options in effect, for --config.")
     @click.option("-v", "--verbose", count=True, help="Say more: every evaluation.")
     @click.option("-q", "--quiet", is_flag=True, help="Only errors.")
     @click.option("--no-color", is_flag=True, help="Plain text. NO_COLOR does the same.")

@@ -18,7 +18,7 @@ from onnxsens.strict_json import write_json
 SCHEMA: Final = "onnxsens.diff/1"
 MOST_NAMED = 6
 LEVELS = {"bits": "bits saved"}  # their level is the share of 32 bits that is saved
-CELLS = ("a", "b", "rule", "a_level", "b_level", "a_zeros", "b_zeros", "a_effect", "b_effect")
+CELLS = ("a", "b", "rule", "a_kind", "b_kind", "a_level", "b_level", "a_zeros", "b_zeros", "a_effect", "b_effect")
 POINT = ("sparsity", "measured", "a", "b", "a_error", "b_error", "difference", "p")
 Part = tuple[str, list[tuple[str, str] | tuple[str, str, int]], list[list[str]]]
 

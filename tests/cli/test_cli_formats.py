@@ -4,12 +4,16 @@ import csv
 import getpass
 import io
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import ROOT, document, onnxsens
+from terminals import at_terminal
 
 import onnxsens as library
 from onnxsens.errors import InputError
@@ -17,6 +21,7 @@ from onnxsens.reporting import curves, leave
 
 MODEL = ROOT / "models" / "jv_gru1.onnx"
 DATA = ROOT / "models" / "japanese_vowels_test.npz"
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 FORMATS = ("html", "md", "csv", "json", "png", "svg")
 
 
@@ -62,6 +67,47 @@ def test_a_format_without_a_file_goes_into_the_run(run: Path) -> None:
     assert onnxsens("report", run, "--format", "md", "--force").returncode == 0
     assert onnxsens("check", run).returncode == 0
     (run / "report.md").unlink()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_dash_is_standard_output(run: Path, tmp_path: Path, name: str) -> None:
+    library.report(run, tmp_path / "x", format=name)
+    command = [sys.executable, "-m", "onnxsens", "report", str(run), "--format", name, "-q", "-o", "-"]
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=ENVIRONMENT, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == (tmp_path / "x").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_of_curves_and_comparisons_too(run: Path, tmp_path: Path) -> None:
+    for command, usual in ((("curves", run), ("--format", "csv")), (("diff", run, run), ("--format", "md"))):
+        plain = onnxsens(*command, *usual, cwd=tmp_path, PYTHONPATH=str(ROOT))
+        dash = onnxsens(*command, "-o", "-", cwd=tmp_path, PYTHONPATH=str(ROOT))
+        assert plain.returncode == dash.returncode == 0
+        assert dash.stdout == plain.stdout and len(dash.stdout) > 100 and not dash.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_and_refused_where_it_cannot_be(run: Path, tmp_path: Path) -> None:
+    for command, code in (
+        (("report", run, "--json", "-o", "-"), 2),
+        (("diff", run, run, "--json", "-o", "-"), 2),
+        (("curves", run, "--json", "-o", "-"), 2),
+        (("apply", MODEL, run / "plan.json", "-o", "-"), 2),
+        (("map", MODEL, "--checkpoint", "x.npz", "-o", "-"), 2),
+        (("export", run / "plan.json", "--to", "json", "-o", "-"), 2),
+        (("auto", MODEL, "-d", DATA, "--sparsity", "0.5", "-o", "-"), 2),
+        (("inspect", MODEL, "--save-config", "-"), 2),
+    ):
+        done = onnxsens(*command, cwd=tmp_path, PYTHONPATH=str(ROOT))
+        assert done.returncode == code, command
+        assert done.stderr.count("\n") == 1 and ("standard output" in done.stderr), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_terminal_gets_no_picture(run: Path) -> None:
+    seen = at_terminal(80, "report", run, "--format", "png", "-o", "-")
+    assert seen.code == 2 and "a terminal cannot show this" in seen.raw and "PNG" not in seen.raw
 
 
 def test_an_unknown_format_is_refused_on_one_line(run: Path, tmp_path: Path) -> None:
