@@ -119,7 +119,7 @@ def iterate(
         chosen = Chosen([best], joints[-1], judge(joints[-1].measurements, goal, 1), 1, None)
         metric = next((name for name in bench.metrics if name != bench.search_metric), bench.search_metric)
         made = msgspec.structs.replace(
-            with_search(describe(bench, store, task, chosen, folder), step, resolution),
+            with_search(describe(bench, store, task, chosen, folder), goal, step, resolution),
             steps=[alternative(f"step {number}", each.sparsity, each) for number, each in enumerate(joints, 1)],
             hurts_after=last_harmless(joints, metric),
         )

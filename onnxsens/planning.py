@@ -25,6 +25,7 @@ from onnxsens.plan.application import CarriedTensors, PrunedWeights
 from onnxsens.plan.climbing import Carrying
 from onnxsens.plan.evidence import baselines_compared, updates_compared
 from onnxsens.plan.front import front_of, write_front
+from onnxsens.plan.pickers import members_with
 from onnxsens.plan.pickers.allowed import AnyLevel
 from onnxsens.plan.planfile import Changes
 from onnxsens.plan.planner import Chosen, typical_levels
@@ -73,6 +74,7 @@ def make_plan(
     """
     results = (*results, CHANGES_FILE, *([PARETO_FILE] if pareto else []), *(SOURCE_FILES if checkpoint else ()))
     TopDown(step, resolution)  # refuses what makes no sense, before anything is opened
+    members = members_with(goal.pickers)
     if Path(model_path).resolve() in [(folder / name).resolve() for name in results]:
         raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
     refuse_foreign_page(folder, force=force)
@@ -101,13 +103,13 @@ def make_plan(
         if not options.exact:
             predict_curves(bench, store, scanner)
         task = task_of(bench, scanner, goal, effects, allowed)
-        planner = Planner(task, step, resolution)
+        planner = Planner(task, step, resolution, members)
         if pareto:
             front = front_of(planner.front(), bench.search_metric)
             with store.writing(folder / PARETO_FILE):
                 write_front(front, folder / PARETO_FILE)
         chosen = planner.choose()
-        made = with_search(describe(bench, store, task, chosen, folder), step, resolution)
+        made = with_search(describe(bench, store, task, chosen, folder), goal, step, resolution)
         return finish(bench, store, made, folder, results, sources, force=force)
 
 
@@ -172,10 +174,11 @@ def task_of(bench: Workbench, scanner: Scanner, goal: Goal, effects: Mapping[str
     )
 
 
-def with_search(made: Plan, step: float, resolution: float) -> Plan:
-    """The plan, which says how finely levels were looked for where that is not as usual."""
+def with_search(made: Plan, goal: Goal, step: float, resolution: float) -> Plan:
+    """The plan, which says who competed, and how finely levels were looked for, where that is not as usual."""
     usual = TopDown()
-    words = [*(["--step", repr(step)] if step != usual.step else [])]
+    words = [word for name in goal.pickers for word in ("--picker", name)]
+    words += ["--step", repr(step)] if step != usual.step else []
     words += ["--resolution", repr(resolution)] if resolution != usual.resolution else []
     objective = msgspec.structs.replace(made.objective, limits=[*made.objective.limits, *words])
     return msgspec.structs.replace(made, objective=objective)

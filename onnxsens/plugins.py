@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-from onnxsens.errors import UsageError
+from onnxsens.errors import SetupError, UsageError
 
 T = TypeVar("T")
 
@@ -45,13 +45,31 @@ class Registry(Generic[T]):
 
         Raises:
             UsageError: there is none; the message names the nearest one and all others.
+            SetupError: it is somebody else's, and does not load.
         """
         if name in self.table:
             module, _, attribute = self.table[name].partition(":")
             return cast(T, getattr(import_module(module), attribute))
         if name in self._foreign:
-            return cast(T, self._foreign[name].load())
+            return cast(T, loaded(self._foreign[name], self.noun))
         raise UsageError(unknown(self.noun, name, self.names()))
+
+
+def loaded(point: EntryPoint, noun: str) -> Any:
+    """What somebody else registered.
+
+    Raises:
+        SetupError: it does not load.
+    """
+    try:
+        return point.load()
+    except Exception as error:
+        owner = point.dist.name if point.dist else point.value
+        text = " ".join(str(error).split())[:200]
+        raise SetupError(
+            f"{noun} '{point.name}' of the package '{owner}' does not load: {type(error).__name__}: {text}; "
+            "mend or uninstall it"
+        ) from error
 
 
 def unknown(noun: str, name: str, known: list[str]) -> str:

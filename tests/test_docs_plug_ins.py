@@ -156,6 +156,20 @@ class TestTheyDoTheirWork:
             gone = (tensors[name].reshape(-1, tensors[name].shape[-1]) == 0).all(axis=0)
             assert gone.sum() * tensors[name].size // tensors[name].shape[-1] == weight["zeros"]
 
+    def test_a_picker_competes_where_it_is_named(self, installed: Path) -> None:
+        for folder, more in (("out-usual", []), ("out-more", ["--picker", "large-first"])):
+            options = ["--update", "none", "--sparsity", "0.3", *more, "-o", folder]
+            onnxsens(installed, "auto", self.MODEL, "-d", SAMPLES, *options)
+        usual, plan = (json.loads((installed / name / "plan.json").read_text()) for name in ("out-usual", "out-more"))
+        proposed = {one["picker"]: one for one in plan["choice"]["proposals"]}
+        before = {one["picker"] for one in usual["choice"]["proposals"]}
+        assert proposed.keys() == before | {"large-first"} and "large-first" not in before
+        assert proposed["large-first"]["sparsity"] == pytest.approx(0.3, abs=0.01)
+        assert proposed["large-first"]["baseline"]
+        assert plan["objective"]["limits"] == ["--picker", "large-first"] and not usual["objective"]["limits"]
+        page = (installed / "out-more" / "report.html").read_text()
+        assert "large-first" in page and "--picker large-first" in page
+
     def test_formats_of_files_after_that(self, installed: Path) -> None:
         onnxsens(installed, "export", "out/plan.json", "--model", self.MODEL, "--to", "outline", "-o", "out")
         assert "f.weight" in (installed / "out" / "outline.txt").read_text()

@@ -79,8 +79,18 @@ def build_goal(
     pin: Sequence[str],
     freeze: Sequence[str],
     skip: Sequence[str],
+    pickers: Sequence[str],
 ) -> Goal:
     """The goal record."""
     nbytes = None if size is None else parse_bytes(size, "--size")
     constraints = parse_constraints(minimum, maximum, pin, freeze, skip)
-    return Goal(parse_limits(max_drop), sparsity, parse_confidence(confidence), nbytes, macs, constraints, target)
+    return Goal(
+        parse_limits(max_drop),
+        sparsity,
+        parse_confidence(confidence),
+        nbytes,
+        macs,
+        constraints,
+        target,
+        tuple(dict.fromkeys(pickers)),
+    )

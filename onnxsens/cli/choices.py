@@ -80,6 +80,7 @@ def files_or(*names: str) -> Completer:
 METRICS = installed("onnxsens.metrics:metrics", "top5")
 LIMITS = installed("onnxsens.metrics:metrics", "top5", suffix="=")
 TARGETS = installed("onnxsens.targets:targets")
+PICKERS = installed("onnxsens.plan.pickers:pickers")
 SEARCHES = installed("onnxsens.scan.searches:searches")
 TECHNIQUES = installed("onnxsens.techniques.criteria:criteria", "bits", "auto", "magnitude:2:4")
 EXPORTERS = installed("onnxsens.frameworks.exporters:exporters")

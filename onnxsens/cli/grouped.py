@@ -13,7 +13,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
     "Samples": ("data", "max-data-bytes", "scale", "mean", "std", "dim", "holdout", "seed"),
     "What is measured": (
         *("metric", "search-metric", "scan-samples", "technique", "update", "search", "levels", "tolerance"),
-        *("control", "predict", "step", "resolution", "exact", "output", "class-axis"),
+        *("control", "predict", "picker", "step", "resolution", "exact", "output", "class-axis"),
     ),
     "How it runs": (
         *("providers", "batch-size", "threads", "jobs", "cache-memory", "custom-op-lib", "in-process", "patience"),

@@ -178,6 +178,14 @@ goal_options = stacked(
 )
 
 limit_options = stacked(
+    click.option(
+        "--picker",
+        "pickers",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=choices.PICKERS,
+        help="Let this one choose a plan too: greedy, or a plug-in's. Repeatable.",
+    ),
     click.option("--min", "minimum", multiple=True, metavar="PATTERN=LEVEL", help="Least level. Repeatable."),
     click.option("--max", "maximum", multiple=True, metavar="PATTERN=LEVEL", help="Most level. Repeatable."),
     click.option("--pin", multiple=True, metavar="PATTERN=LEVEL", help="The level of weights. Repeatable."),

@@ -228,6 +228,7 @@ def goal_from(
     pin: Levels | None,
     freeze: Names,
     skip: Names,
+    pickers: Names,
     confidence: float | None,
 ) -> Goal:
     """The goal record."""
@@ -243,6 +244,7 @@ def goal_from(
         None if macs is None else number(macs, "macs"),
         parse_constraints(**limits, freeze=names(freeze, "freeze"), skip=names(skip, "skip")),
         target,
+        names(pickers, "pickers"),
     )
 
 

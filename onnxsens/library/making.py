@@ -41,6 +41,7 @@ class Planning(TypedDict, total=False):
     pin: Levels | None
     freeze: Names
     skip: Names
+    pickers: Names
     confidence: float | None
     pareto: bool
     checkpoint: str | Path | None
@@ -85,6 +86,7 @@ def auto(
     pin: Levels | None = None,
     freeze: Names = (),
     skip: Names = (),
+    pickers: Names = (),
     confidence: float | None = 0.95,
     pareto: bool = False,
     iterative: int | None = None,
@@ -147,6 +149,7 @@ def auto(
         pin: pattern to the only one (default None).
         freeze: patterns of weights that keep every bit (default none).
         skip: `"first"`, `"last"`, an operator, or `"<N"` for fewer elements than N (default none).
+        pickers: that choose a plan beside the usual ones, by name: `"greedy"`, or a plug-in\'s (default none).
         confidence: that a verified limit holds, in [0.5, 1) (default 0.95); None takes the point estimate.
         pareto: measure the whole front too, and leave it in `pareto.json` (default False).
         iterative: let the sparsity rise in so many steps, each scanned anew (default None: at once).
@@ -243,6 +246,7 @@ def auto(
         pin=pin,
         freeze=freeze,
         skip=skip,
+        pickers=pickers,
         confidence=confidence,
     )
     steps = None if iterative is None else whole(iterative, "iterative")

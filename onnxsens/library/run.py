@@ -179,6 +179,7 @@ class Run:
         pin: Levels | None = None,
         freeze: Names = (),
         skip: Names = (),
+        pickers: Names = (),
         confidence: float | None = 0.95,
         pareto: bool = False,
         checkpoint: str | Path | None = None,
@@ -210,6 +211,7 @@ class Run:
             pin: pattern to the only one (default None).
             freeze: patterns of weights that keep every bit (default none).
             skip: `"first"`, `"last"`, an operator, or `"<N"` for fewer elements than N (default none).
+            pickers: that choose a plan beside the usual ones, by name: `"greedy"`, or a plug-in\'s (default none).
             confidence: that a verified limit holds, in [0.5, 1) (default 0.95); None takes the point estimate.
             pareto: measure the whole front too, and leave it in `pareto.json` (default False).
             checkpoint: file of the source framework's parameters; leaves masks and values under their names
@@ -242,6 +244,7 @@ class Run:
             pin=pin,
             freeze=freeze,
             skip=skip,
+            pickers=pickers,
             confidence=confidence,
         )
         path, options = self._named.options(self._folder, tuple(goal.max_drop))

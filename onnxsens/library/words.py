@@ -21,6 +21,7 @@ KEYWORDS = {
     "--max": "maximum",
     "--metric": "metrics",
     "--min": "minimum",
+    "--picker": "pickers",
     "-d": "data",
     "-o": "out",
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 from onnxsens.engine.carrying import Carried
 from onnxsens.plan.boldness import boldest, boldest_losing
-from onnxsens.plan.pickers import MEMBERS, Family, Ground, Levels, pickers, scaled, total_sparsity
+from onnxsens.plan.pickers import MEMBERS, Family, Ground, Levels, family_of, pickers, scaled, total_sparsity
 from onnxsens.plan.pickers.allowed import AnyLevel, Within, moved
 from onnxsens.scan import Joint
 from onnxsens.scan.searches import Observed
@@ -87,7 +87,7 @@ class Ensemble:
         self._ground = ground
         self._measure = measure
         self._race = race
-        self._pickers = [pickers.get(name)() for name in members]
+        self.names = list(members)
         self._families: dict[str, Family] = {}
         self._ended: dict[str, float] = {}
 
@@ -104,21 +104,16 @@ class Ensemble:
         """
         found: dict[str, Joint] = {}
         mark: str | None = None
-        for picker in self._pickers:
-            family = self._family(picker.name)
+        for name in self.names:
+            family = self._family(name)
             best = self._first(family, accepts, loss) if mark is None else self._challenge(family, accepts, found[mark])
             if best is None:
                 continue
             if mark is None or best.sparsity > found[mark].sparsity:
-                mark = picker.name
+                mark = name
                 best = self._pushed(family, accepts, best) if push else best
-            found[picker.name] = best
+            found[name] = best
         return sorted(map(self.candidate, found, found.values()), key=lambda candidate: -candidate.sparsity)
-
-    @property
-    def names(self) -> list[str]:
-        """Of the members."""
-        return [picker.name for picker in self._pickers]
 
     @property
     def first(self) -> str:
@@ -257,7 +252,7 @@ class Ensemble:
 
     def _family(self, name: str) -> Family:
         if name not in self._families:
-            family = pickers.get(name)().family(self._ground)
+            family = family_of(name, self._ground)
             self._families[name] = Within(family, self._allowed) if self._allowed else family
         return self._families[name]
 

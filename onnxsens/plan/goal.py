@@ -23,6 +23,7 @@ class Goal:
         constraints: on levels of single weights.
         target: what the model is for; says which weights, patterns and levels are worth anything.
         macs: multiply-accumulates that may be left, of those that weights make: a share up to 1, else a number.
+        pickers: that compete beside the usual ones, by name.
     """
 
     max_drop: Mapping[str, float] = field(default_factory=dict)
@@ -32,6 +33,7 @@ class Goal:
     macs: float | None = None
     constraints: Constraints = field(default_factory=Constraints)
     target: str | None = None
+    pickers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         kinds = {"--sparsity": self.sparsity, "--size": self.size, "--macs": self.macs}

@@ -76,7 +76,7 @@ class Planner:
 
     def __init__(self, task: Task, step: float, resolution: float, members: Sequence[str] = MEMBERS) -> None:
         self._task = task
-        self._refine = members == MEMBERS
+        self._refine = set(members) >= set(MEMBERS)
         self._scanner = task.scanner
         live = task.live
         if not live:

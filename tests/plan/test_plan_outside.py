@@ -1,0 +1,148 @@
+"""Pickers of others: what is wrong in them is told as theirs."""
+
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from onnxsens.errors import InputError, SetupError, StoreInUseError, UsageError
+from onnxsens.plan.pickers import MEMBERS, Family, Ground, Picker, family_of, members_with, pickers
+from onnxsens.plan.pickers.outside import Outside
+from onnxsens.plan.pickers.picker import TargetFamily
+
+WEIGHTS = [SimpleNamespace(name=name, size=10) for name in ("a", "b")]
+GROUND: Any = Ground(SimpleNamespace(), WEIGHTS, lambda weight: None, "kl", 0.05, 0.01)  # type: ignore[arg-type]
+
+
+class Given(Family):
+    """Levels that a test gives."""
+
+    kind: ClassVar[str] = "given"
+    highest, start, stride, precision = 1.0, 0.5, 0.25, 0.125
+
+    def __init__(self, levels: Any) -> None:
+        self.levels = levels
+
+    def propose(self, boldness: float) -> Any:
+        if isinstance(self.levels, BaseException):
+            raise self.levels
+        return self.levels
+
+    def settle(self, boldness: float, most: int | None = None) -> Any:
+        return self.propose(boldness)
+
+
+def outside(family: object) -> Outside:
+    return Outside("theirs", lambda: SimpleNamespace(family=lambda ground: family), GROUND)  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize(
+    ("levels", "fragment"),
+    [
+        ({"a": 0.5}, "no level for every weight: KeyError: 'b'"),
+        ({"a": 0.5, "b": "much"}, "no level for every weight: ValueError"),
+        ({"a": 0.5, "b": 1.5}, "gives 'b' the level 1.5"),
+        ({"a": 0.5, "b": float("nan")}, "gives 'b' the level nan"),
+        (None, "no level for every weight: TypeError"),
+        (ZeroDivisionError("by\nzero"), "failed: ZeroDivisionError: by zero"),
+        (KeyError(), "failed: KeyError;"),
+    ],
+)
+def test_what_is_no_plan_is_told_as_theirs(levels: Any, fragment: str) -> None:
+    family = outside(Given(levels))
+    for ask in (family.propose, family.settle) if levels is not None else (family.propose,):
+        with pytest.raises(InputError) as told:
+            ask(0.5)
+        assert str(told.value).startswith("picker 'theirs', a plug-in, ") and fragment in str(told.value)
+
+
+def test_a_plan_comes_out_in_the_order_of_the_weights() -> None:
+    family = outside(Given({"b": 1, "other": 7, "a": 0.25}))
+    assert list(family.propose(0.5).items()) == [("a", 0.25), ("b", 1.0)] == list((family.settle(0.5) or {}).items())
+    assert (family.kind, family.highest, family.start, family.stride, family.precision) == (
+        "given",
+        1,
+        0.5,
+        0.25,
+        0.125,
+    )
+
+
+def test_an_error_of_ours_on_the_way_stays_what_it_is() -> None:
+    with pytest.raises(StoreInUseError, match="busy"):
+        outside(Given(StoreInUseError("busy"))).propose(0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "fragment"),
+    [
+        ({"highest": float("inf")}, "no search can follow"),
+        ({"start": 2.0}, "no search can follow"),
+        ({"stride": 0.0}, "no search can follow"),
+        ({"precision": 0.0}, "no search can follow"),
+        ({"precision": float("nan")}, "no search can follow"),
+        ({"highest": "high"}, "not whole"),
+        ({"start": None}, "not whole"),
+    ],
+)
+def test_a_family_that_cannot_be_searched_is_refused(change: Mapping[str, Any], fragment: str) -> None:
+    family = Given({})
+    for name, value in change.items():
+        setattr(family, name, value)
+    with pytest.raises(InputError, match=fragment):
+        outside(family)
+    with pytest.raises(InputError, match="is not whole"):
+        outside(object())
+
+
+def register(monkeypatch: pytest.MonkeyPatch, name: str, made: object) -> None:
+    """As an installed package does."""
+
+    class Point:
+        dist = SimpleNamespace(name="their-package")
+
+        def __init__(self) -> None:
+            self.name = name
+
+        def load(self) -> object:
+            if isinstance(made, BaseException):
+                raise made
+            return made
+
+    monkeypatch.setitem(pickers._foreign, name, Point())  # type: ignore[arg-type]
+
+
+def test_their_turn_is_between_the_searches_and_the_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Theirs(Picker):
+        name = "theirs"
+
+        def family(self, ground: Ground) -> Family:
+            return TargetFamily(lambda target: {"a": target, "b": target})
+
+    register(monkeypatch, "theirs", Theirs)
+    assert members_with([]) == MEMBERS
+    assert members_with(["theirs", "knapsack", "greedy", "theirs"]) == (*MEMBERS[:4], "theirs", "greedy", *MEMBERS[4:])
+    assert isinstance(family_of("theirs", GROUND), Outside)
+    assert not isinstance(family_of("uniform", GROUND), Outside)
+
+
+def test_what_is_no_picker_or_does_not_load_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, "number", 7)
+    register(monkeypatch, "broken", ImportError("no module\nnamed x"))
+    with pytest.raises(InputError, match="picker 'number', a plug-in, is no class of Pickers"):
+        members_with(["number"])
+    with pytest.raises(
+        SetupError, match=r"picker 'broken' of the package 'their-package' does not load: ImportError: no m"
+    ):
+        members_with(["broken"])
+    with pytest.raises(UsageError, match="unknown picker 'gredy'; did you mean 'greedy'"):
+        members_with(["gredy"])
+
+
+def test_without_a_package_the_place_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("lost", "no_such_package_at_all:It", "onnxsens.pickers")
+    monkeypatch.setitem(pickers._foreign, "lost", point)
+    with pytest.raises(SetupError, match="of the package 'no_such_package_at_all:It' does not load: ModuleNotFound"):
+        members_with(["lost"])
