@@ -4,12 +4,12 @@ What a fence says of a block in Markdown:
 
 - `sh` and `python` run, in the order of the page, in a folder beside the shipped models;
 - `python title="quality.py"` is written to that file;
-- with a title that begins with `needs ` or `with the files of ` it needs more than there is: see `ELSEWHERE`;
+- with a title that begins with `needs ` or `with the files of ` it needs more than there is: see `ELSEWHERE`. Those of
+  other frameworks run in environments of theirs, by `python -m tests.frameworks`;
 - `py`, on the page of plug-ins, is a file of tests; how to write one of every kind is run by `test_docs_plug_ins.py`.
 """
 
 import importlib
-import os
 import re
 import subprocess
 import sys
@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 from commands import ROOT
+from pages import DOCS, blocks, prepare, run
 
 from onnxsens.cli import COMMANDS
 
-DOCS = ROOT / "docs"
 PAGES = [
     DOCS / "tutorial.md",
     *sorted(page for page in (DOCS / "how-to").glob("*.md") if page.name != "write-a-plug-in.md"),
@@ -42,13 +42,7 @@ ELSEWHERE = {
     ("how-to/gpus.md", "needs a GPU"),
 }
 ELSEWHERE_SAID = ("needs ", "with the files of ")
-FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]*)\")?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHOWN_ONLY = {"text", "json", "toml", "yaml"}
-
-
-def blocks(page: Path) -> list[tuple[str, str, str]]:
-    """Language, title and content of each, in order."""
-    return [(language, title, content) for language, title, content in FENCE.findall(page.read_text())]
 
 
 def name_of(page: Path) -> str:
@@ -64,26 +58,7 @@ def generate() -> Iterator[object]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Beside the models, with a command `onnxsens` that is this checkout's."""
-    (tmp_path / "models").symlink_to(ROOT / "models")
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    (commands / "onnxsens").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m onnxsens "$@"\n')
-    (commands / "onnxsens").chmod(0o755)
-    return tmp_path
-
-
-def run(folder: Path, language: str, content: str) -> None:
-    """A block, to a good end."""
-    command = ["bash", "-euo", "pipefail", "-c", content] if language == "sh" else [sys.executable, "-c", content]
-    paths = {
-        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-    }
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, env=os.environ | paths, check=False, timeout=900
-    )
-    assert done.returncode == 0, f"{content}\n{done.stdout}\n{done.stderr}"
+    return prepare(tmp_path)
 
 
 @pytest.mark.slow
@@ -103,6 +78,9 @@ def test_blocks_that_do_not_run_here_are_few_and_known() -> None:
         (name_of(page), title) for page in PAGES for _, title, _ in blocks(page) if title.startswith(ELSEWHERE_SAID)
     }
     assert found == ELSEWHERE
+    for page in {page for page, title in found if title != "needs a GPU"}:
+        kind = page.removeprefix("how-to/from-").removesuffix(".md")
+        assert page in (ROOT / "tests" / "frameworks" / f"test_page_{kind}.py").read_text().replace('" / "', "/")
 
 
 def test_every_fence_is_of_a_known_kind_and_closed() -> None:

@@ -10,19 +10,14 @@ from pathlib import Path
 
 import pytest
 from commands import ROOT
+from pages import words_of
 
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/README.md"))
-NUMBER = re.compile(r"[-+]?\d[\d,.:]*(?:e[-+]\d+)?")
 
 
 def blocks(folder: Path, language: str) -> list[str]:
     """Of a README."""
     return re.findall(rf"```{language}\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
-
-
-def words_of(text: str) -> list[str]:
-    """Its lines, with a sign for each number, and one space for many."""
-    return [" ".join(NUMBER.sub("#", line).split()) for line in text.strip().splitlines()]
 
 
 def test_every_folder_is_in_the_list_and_has_a_script() -> None:
