@@ -96,7 +96,9 @@ def metric_of(a: Side, b: Side, wanted: str | None) -> tuple[str | None, list[st
     if without:
         holds = "holds" if len(without) == 1 else "hold"
         alone = any(side.alone for side, curves in ((a, of_a), (b, of_b)) if not curves)
+        steps = any(side.run.plan and side.run.plan.steps for side, curves in ((a, of_a), (b, of_b)) if not curves)
         more = "; give run folders for that" if alone else ""
+        more = "; each step of an iterative plan is a run with its own, in the folder steps" if steps else more
         return None, [f"{' and '.join(without)} {holds} no curves, so none are compared{more}"]
     if not both:
         return None, [

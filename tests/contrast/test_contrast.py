@@ -18,7 +18,7 @@ from onnxsens.contrast.curves import compared, mean_drop
 from onnxsens.contrast.origins import fields_of
 from onnxsens.contrast.pairing import paired
 from onnxsens.errors import UsageError
-from onnxsens.plan.planfile import Source
+from onnxsens.plan.planfile import Alternative, Source
 from onnxsens.report.contract import HOSTILE, UNSEEN
 from onnxsens.report.differences import WRITERS, document, shown, summary
 from onnxsens.results import CurvePoint, MeasuredCurve, RunRecord
@@ -180,6 +180,12 @@ def test_of_a_folder_without_curves_it_is_not_said_to_give_one() -> None:
     folder = run_of(plan=plan_of(weight("w")), places=("/runs/a",))
     notes = contrast(Side(folder), Side(run_of(curve_at((0.5, 0.1))))).notes
     assert "A holds no curves, so none are compared" in notes
+
+
+def test_where_the_curves_of_an_iterative_plan_are_is_said() -> None:
+    plan = msgspec.structs.replace(plan_of(weight("w")), steps=[Alternative(name="step 1", sparsity=0.5, metrics={})])
+    notes = contrast(Side(run_of(curve_at((0.5, 0.1)))), Side(run_of(plan=plan))).notes
+    assert any(note.startswith("B holds no curves") and note.endswith("in the folder steps") for note in notes)
 
 
 def test_levels_of_different_kinds_are_not_compared() -> None:
