@@ -12,7 +12,7 @@ from onnxsens.artefacts import PLAN_FILE, PRUNED_FILE
 from onnxsens.counting import counting
 from onnxsens.engine import DENSE, Change, Question, SplitName
 from onnxsens.errors import DataError, ModelError, StorageError, UsageError
-from onnxsens.files import claim
+from onnxsens.files import claim, same_place
 from onnxsens.iterating import iterate
 from onnxsens.model import take_inventory, write_model
 from onnxsens.native import model_at
@@ -252,7 +252,7 @@ def apply(
     with model_at(model_path, guard or Guard()) as model:
         made = read_plan(plan_path)
         for used in (model.path, Path(plan_path), *model.external_files):
-            if out.resolve() == used.resolve():
+            if same_place(out, used):
                 raise StorageError(f"'{out}' is what the pruned model is made from; choose another name for it")
         claim(out, force=force)
         inventory = take_inventory(model, apart=[weight.name for weight in made.weights])

@@ -35,7 +35,9 @@ from typing import ClassVar
 
 # What the system says of a path that somebody named, before anything of ours was done with it.
 OUT_OF_REACH = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.ENOTDIR})
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+BAD_DISK = frozenset({errno.EIO, errno.EROFS})
+NO_PATH = "embedded null byte"  # Python's own words, in a ValueError
 
 
 class OnnxsensError(Exception):
@@ -168,13 +170,17 @@ def about_path(error: BaseException) -> OnnxsensError | None:
 
     Even to ask whether a file is there may be refused, so this can come from anywhere.
     """
+    if isinstance(error, ValueError) and str(error) == NO_PATH:
+        return InputError("a path has a NUL character in it, which none can have; check the names that were given")
     if not isinstance(error, OSError):
         return None
     said = error.strerror or type(error).__name__
     if error.errno in OUT_OF_REACH and error.filename is not None:
         name = error.filename if isinstance(error.filename, str) else repr(error.filename)
         return InputError(f"'{name}' cannot be used: {said}; check the path and its permissions")
+    what = "the result" if error.filename is None else f"'{error.filename}'"
     if error.errno in NO_ROOM:
-        what = "the result" if error.filename is None else f"'{error.filename}'"
         return StorageError(f"{what} cannot be written: {said}; make room")
+    if error.errno in BAD_DISK:
+        return StorageError(f"{what} cannot be read or written: {said}; check the disk")
     return None

@@ -277,9 +277,9 @@ def prepare_directory(path: Path) -> None:
     Raises:
         StorageError: it cannot be created or written, or a file has its name.
     """
-    if path.exists() and not path.is_dir():
-        raise StorageError(f"output folder '{path}' is a file; name a folder")
     with storage_errors(path):
+        if path.exists() and not path.is_dir():
+            raise StorageError(f"output folder '{path}' is a file; name a folder")
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as file:
             write_whole(file.fileno(), b"writable")
@@ -301,12 +301,23 @@ def claim(path: Path, *, force: bool) -> None:
     Raises:
         StorageError: it exists and `force` is off, or it is a folder, or its folder does not exist.
     """
-    if path.is_dir():
-        raise StorageError(f"cannot write '{path}': it is a folder; name a file")
-    if path.exists() and not force:
-        raise StorageError(f"'{path}' exists; choose another name or give --force")
-    if not path.parent.is_dir():
-        raise StorageError(f"cannot write '{path}': the folder '{path.parent}' does not exist; create it first")
+    with storage_errors(path):
+        if path.is_dir():
+            raise StorageError(f"cannot write '{path}': it is a folder; name a file")
+        if path.exists() and not force:
+            raise StorageError(f"'{path}' exists; choose another name or give --force")
+        if not path.parent.is_dir():
+            raise StorageError(f"cannot write '{path}': the folder '{path.parent}' does not exist; create it first")
+
+
+def same_place(one: str | Path, other: str | Path) -> bool:
+    """Whether two names are of one file, there or not. Names that lead nowhere are of none but themselves."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    try:
+        return Path(one).samefile(other)
+    except OSError:
+        return False
 
 
 def linked_or_copied(source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from onnxsens.native import FIT_OPERATIONS, OPERATIONS_A_SECOND
 from onnxsens.options import Options
 from onnxsens.plan import Goal, refuse_undecidable
+from onnxsens.plan.pickers import members_with
 from onnxsens.plan.planner import TYPICAL_JOINT_RUNS, typical_levels
 from onnxsens.results import Estimate
 from onnxsens.runs import chosen_weights, refuse_empty_holdout
@@ -42,6 +43,7 @@ def estimate(
         weights: of a scan alone: patterns of the names of the only ones to scan.
     """
     TopDown(step, resolution)  # refuses what makes no sense
+    members_with(goal.pickers if goal else ())
     way = "reconstruct" if goal else "none"
     with Workbench(model_path, options, tuple(goal.max_drop) if goal else (), update=way) as bench:
         count = len(chosen_weights(bench.inventory, weights))

@@ -1,5 +1,7 @@
 """What is known of a run, gathered from its folder. Reads plan, front and store, changes nothing, opens no model."""
 
+import contextlib
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
@@ -227,6 +229,8 @@ def places_of(folder: Path, settings: Mapping[str, Any]) -> Iterator[str]:
     """Folders that messages in plan and store may name."""
     files = [settings.get("model"), settings.get("data"), *(settings.get("metrics") or [])]
     named = [Path(str(text)).parent for text in files if text]
-    for path in (folder, folder.resolve(), *named, Path.cwd(), Path.home(), Path(tempfile.gettempdir())):
+    with contextlib.suppress(OSError):  # a folder that is gone
+        named.append(Path.cwd())
+    for path in (folder, Path(os.path.realpath(folder)), *named, Path.home(), Path(tempfile.gettempdir())):
         if path.is_absolute() and path != Path(path.anchor):
             yield str(path)

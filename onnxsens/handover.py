@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from onnxsens.errors import StorageError
-from onnxsens.files import claim
+from onnxsens.files import claim, same_place
 from onnxsens.frameworks.exporters import Mode
 from onnxsens.frameworks.exporting import MAP_FILE, Exported, export_plan
 from onnxsens.frameworks.mapfile import Map, read_map, write_map
@@ -38,7 +38,7 @@ def map_model(
     out = None if out is None else Path(out)
     if out is not None:
         for used in (model_path, *([] if checkpoint is None else [checkpoint])):
-            if out.resolve() == Path(used).resolve():
+            if same_place(out, used):
                 raise StorageError(f"'{out}' is what the map is made from; choose another name for it")
         claim(out, force=force)
     with model_at(model_path, guard or Guard()) as model:

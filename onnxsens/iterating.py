@@ -16,7 +16,7 @@ from onnxsens.arrays import AnyArray
 from onnxsens.artefacts import CHANGES_FILE, PLAN_FILE, PRUNED_FILE
 from onnxsens.engine.carrying import Carried
 from onnxsens.errors import StorageError, UsageError
-from onnxsens.files import prepare_directory, sha256_of
+from onnxsens.files import prepare_directory, same_place, sha256_of
 from onnxsens.frameworks.exporting import SOURCE_FILES
 from onnxsens.frameworks.mapping import make_map
 from onnxsens.limits import allowed_levels, for_target
@@ -26,6 +26,7 @@ from onnxsens.plan import Chosen, Goal, Plan
 from onnxsens.plan.bounds import normal_quantile
 from onnxsens.plan.ensemble import Candidate
 from onnxsens.plan.evidence import alternative
+from onnxsens.plan.pickers import members_with
 from onnxsens.plan.verification import judge
 from onnxsens.planning import (
     describe,
@@ -78,7 +79,8 @@ def iterate(
         raise UsageError(f"--iterative raises sparsities, and technique '{options.technique}' has none; leave it out")
     if steps < 2:
         raise UsageError(f"--iterative {steps} is no number of steps; give 2 or more")
-    if Path(model_path).resolve() in [(folder / name).resolve() for name in RESULTS]:
+    members_with(goal.pickers)  # refuses what is none, before any step
+    if any(same_place(model_path, folder / name) for name in RESULTS):
         raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
     results = (*RESULTS, *(SOURCE_FILES if checkpoint else ()))
     refuse_foreign_page(folder, force=force)

@@ -12,7 +12,7 @@ from onnxsens.engine import Effect
 from onnxsens.engine.carrying import methods_for
 from onnxsens.engine.tensor_file import write_tensors
 from onnxsens.errors import OnnxsensError, StorageError, UsageError
-from onnxsens.files import sha256_of
+from onnxsens.files import same_place, sha256_of, storage_errors
 from onnxsens.frameworks.exporting import MAP_FILE, SOURCE_FILES, leave_masks
 from onnxsens.frameworks.mapfile import Map, read_map, write_map
 from onnxsens.frameworks.mapping import covered, make_map, with_sources
@@ -25,7 +25,7 @@ from onnxsens.plan.application import CarriedTensors, PrunedWeights
 from onnxsens.plan.climbing import Carrying
 from onnxsens.plan.evidence import baselines_compared, updates_compared
 from onnxsens.plan.front import front_of, write_front
-from onnxsens.plan.pickers import members_with
+from onnxsens.plan.pickers import MEMBERS, members_with
 from onnxsens.plan.pickers.allowed import AnyLevel
 from onnxsens.plan.planfile import Changes
 from onnxsens.plan.planner import Chosen, typical_levels
@@ -75,7 +75,9 @@ def make_plan(
     results = (*results, CHANGES_FILE, *([PARETO_FILE] if pareto else []), *(SOURCE_FILES if checkpoint else ()))
     TopDown(step, resolution)  # refuses what makes no sense, before anything is opened
     members = members_with(goal.pickers)
-    if Path(model_path).resolve() in [(folder / name).resolve() for name in results]:
+    with storage_errors(folder):
+        folder.exists()  # or may not even be asked for
+    if any(same_place(model_path, folder / name) for name in results):
         raise StorageError(f"the run would overwrite the model itself, '{model_path}'; choose another folder")
     refuse_foreign_page(folder, force=force)
     if not (folder / STORE_FILE).exists():
@@ -134,7 +136,7 @@ def refuse_checkpoint(bench: Workbench, folder: Path, checkpoint: Path | None) -
         raise UsageError(
             f"--checkpoint is for carrying zeros back, and technique '{bench.way.masks.name}' sets none; leave it out"
         )
-    if checkpoint.resolve() in [(folder / name).resolve() for name in SOURCE_FILES]:
+    if any(same_place(checkpoint, folder / name) for name in SOURCE_FILES):
         raise StorageError(f"the run would overwrite the checkpoint itself, '{checkpoint}'; choose another folder")
 
 
@@ -177,7 +179,7 @@ def task_of(bench: Workbench, scanner: Scanner, goal: Goal, effects: Mapping[str
 def with_search(made: Plan, goal: Goal, step: float, resolution: float) -> Plan:
     """The plan, which says who competed, and how finely levels were looked for, where that is not as usual."""
     usual = TopDown()
-    words = [word for name in goal.pickers for word in ("--picker", name)]
+    words = [word for name in members_with(goal.pickers) if name not in MEMBERS for word in ("--picker", name)]
     words += ["--step", repr(step)] if step != usual.step else []
     words += ["--resolution", repr(resolution)] if resolution != usual.resolution else []
     objective = msgspec.structs.replace(made.objective, limits=[*made.objective.limits, *words])

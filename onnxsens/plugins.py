@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, cast
 
 from onnxsens.errors import SetupError, UsageError
+from onnxsens.usercode import quiet
 
 T = TypeVar("T")
 
@@ -55,6 +56,18 @@ class Registry(Generic[T]):
         raise UsageError(unknown(self.noun, name, self.names()))
 
 
+def sound(registry: Registry[T]) -> tuple[dict[str, T], list[str]]:
+    """All plug-ins of a kind that load, ours first, and what is wrong with the others."""
+    found: dict[str, T] = {}
+    broken = []
+    for name in registry.names():
+        try:
+            found[name] = registry.get(name)
+        except SetupError as error:
+            broken.append(str(error))
+    return found, broken
+
+
 def loaded(point: EntryPoint, noun: str) -> Any:
     """What somebody else registered.
 
@@ -62,8 +75,9 @@ def loaded(point: EntryPoint, noun: str) -> Any:
         SetupError: it does not load.
     """
     try:
-        return point.load()
-    except Exception as error:
+        with quiet():
+            return point.load()
+    except (Exception, SystemExit) as error:
         owner = point.dist.name if point.dist else point.value
         text = " ".join(str(error).split())[:200]
         raise SetupError(

@@ -11,7 +11,7 @@ from onnxsens.artefacts import OURS, REPORT_FILE
 from onnxsens.contrast import Side, contrast
 from onnxsens.differences import RunDifference
 from onnxsens.errors import InputError, UsageError
-from onnxsens.files import claim, write_atomically
+from onnxsens.files import claim, same_place, write_atomically
 from onnxsens.gathering import gather
 from onnxsens.listing import rows_of
 from onnxsens.plan.planfile import read_plan
@@ -186,13 +186,8 @@ def refuse_part_of(folder: Path, out: Path) -> None:
     own = [named, *(folder / name for name in (*OURS, LOCK_FILE))]
     own += [folder / f"{STORE_FILE}-{ending}" for ending in ("wal", "shm", "journal")]
     own += [Path(model)] if isinstance(model, str) else []
-    if any(same(out, each) for each in own if not each.is_dir()):
+    if any(same_place(out, each) for each in own if not each.is_dir()):
         raise InputError(f"'{out}' is part of the run, or its model; choose another name")
-
-
-def same(one: Path, other: Path) -> bool:
-    """Whether two names are of one file, there or not."""
-    return one.resolve() == other.resolve() or (one.exists() and other.exists() and one.samefile(other))
 
 
 def form_of(out: Path | None, name: str | None, usual: str, known: Sequence[str]) -> str:

@@ -15,8 +15,8 @@ PACKAGE = ROOT / "onnxsens"
 # Rooms from the bottom up. A module may import its own room and those on lower floors, never a neighbour or upward.
 FLOORS = [
     {"errors", "arrays", "processes", "sizes"},
-    {"plugins", "files", "npy_header", "signals", "strict_json", "usercode", "options"},
-    {"leftovers", "spawning"},
+    {"files", "npy_header", "signals", "strict_json", "usercode", "options"},
+    {"leftovers", "plugins", "spawning"},
     {"model", "data", "metrics", "techniques"},
     {"engine", "targets"},
     {"scan"},

@@ -16,7 +16,20 @@ Command = TypeVar("Command", bound=Callable[..., None])
 STDOUT = Path("-")
 
 
-class Target(click.Path):
+class Place(click.Path):
+    """A path; whoever reads it says what is wrong, with the right exit code."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, as it was given."""
+        if "\0" in os.fspath(value):
+            self.fail("a path has no NUL character", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Target(Place):
     """Where a file or a folder is written. `-` is standard output for some commands, and a mistake for all others.
 
     Args:
@@ -24,17 +37,20 @@ class Target(click.Path):
     """
 
     def __init__(self, *, stdout: bool = False) -> None:
-        super().__init__(path_type=Path, readable=False)
+        super().__init__()
         self.stdout = stdout
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path, as it was given."""
-        if os.fspath(value) == str(STDOUT) and not self.stdout:
-            self.fail("'-' is standard output, where this cannot go; give a name, or './-'", param, ctx)
-        return super().convert(value, param, ctx)
+        if os.fspath(value) == str(STDOUT):
+            if not self.stdout:
+                self.fail("'-' is standard output, where this cannot go; give a name, or './-'", param, ctx)
+            return STDOUT
+        found = super().convert(value, param, ctx)
+        return found.absolute() if found == STDOUT else found  # './-', a file of that name
 
 
-PATH = click.Path(path_type=Path, readable=False)  # who reads it says what is wrong, with the right exit code
+PATH = Place()
 TARGET = Target()
 
 

@@ -33,6 +33,7 @@ RUNS_MODELS = frozenset({"auto", "doctor", "inspect", "plan", "scan", "verify"})
 LAST_WAIT = 0.3  # seconds, for the last words of somebody else
 LONGEST_TIME = 1e8  # seconds, of a clock
 BUG = "this is a bug of ours; run again with --debug and report what it prints"
+SEE = "run again with --debug to see where"
 
 
 @dataclass
@@ -292,7 +293,7 @@ def guarded(shell: Shell, run: Callable[[], None], *, ahead: bool) -> int:
         unwind_on_signals(shell)
         with watched(shell.last_words):
             run()
-    except (Exception, KeyboardInterrupt) as error:  # the last line of defence: every end is told in one line
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # the last line of defence: every end is one line
         leave_on_signals(None)
         if shell.debug:
             traceback.print_exc()
@@ -312,13 +313,18 @@ def ending(shell: Shell, error: BaseException) -> int:
         # Whoever read our output has gone; that is no error, but Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    return shell.fail(told_as(error))
+
+
+def told_as(error: BaseException) -> OnnxsensError:
+    """What an exception means for the user."""
     if isinstance(error, OnnxsensError):
-        return shell.fail(error)
-    if (reached := about_path(error)) is not None:
-        return shell.fail(reached)
+        return error
     if isinstance(error, MemoryError):
-        return shell.fail(ProcessMemoryError("out of memory; give fewer --scan-samples or a smaller --batch-size"))
-    return shell.fail(OnnxsensError(f"{type(error).__name__}: {' '.join(str(error).split())}; {BUG}"))
+        return ProcessMemoryError("out of memory; give fewer --scan-samples or a smaller --batch-size")
+    if isinstance(error, SystemExit):
+        return OnnxsensError(f"code that is not ours ended the command with {error.code!r}; {SEE}")
+    return about_path(error) or OnnxsensError(f"{type(error).__name__}: {' '.join(str(error).split())}; {BUG}")
 
 
 class ProcessMemoryError(OnnxsensError):

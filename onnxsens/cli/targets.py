@@ -23,11 +23,15 @@ def command(shell: Shell, name: str | None, model: Path | None, **guarding: Any)
     """
     from onnxsens.api import assess
     from onnxsens.cli.building import build_guard
+    from onnxsens.plugins import sound
     from onnxsens.report import targets as report
     from onnxsens.targets import targets
 
     if name is None:
-        every = [targets.get(known) for known in targets.names()]
+        found, broken = sound(targets)
+        for each in broken:
+            shell.note(each)
+        every = list(found.values())
         shell.result(report.overview(every), {"targets": [report.record(target) for target in every]})
         return
     target = targets.get(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onnxsens.arrays import AnyArray
 from onnxsens.errors import PlanError, StorageError, UsageError
-from onnxsens.files import claim, prepare_directory, sha256_of, write_atomically
+from onnxsens.files import claim, prepare_directory, same_place, sha256_of, write_atomically
 from onnxsens.frameworks.exporters import Export, Exporter, Mode, exporters
 from onnxsens.frameworks.mapfile import Map, refuse_other_tensors
 from onnxsens.frameworks.masks import MASKS_FILE, WEIGHTS_FILE, Carried, carry_back, write_masks, write_weights
@@ -114,11 +114,11 @@ def export_plan(
     )
     names = [*files, *([MASKS_FILE] if chosen == "mask" else []), *([WEIGHTS_FILE] if has_weights else [])]
     prepare_directory(folder)
-    inputs = {path.resolve() for path in (plan_path, model.path, *model.external_files)}
+    inputs = (plan_path, model.path, *model.external_files)
     # Values of another plan would be put on these masks.
     stale = [WEIGHTS_FILE] if chosen == "mask" and not has_weights else []
     for name in [*names, *stale]:
-        if (folder / name).resolve() in inputs:
+        if any(same_place(folder / name, path) for path in inputs):
             raise StorageError(f"the export would overwrite '{folder / name}', which it is made from; give another -o")
         claim(folder / name, force=force)
     for name in stale:

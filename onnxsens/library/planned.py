@@ -12,7 +12,7 @@ from onnxsens.api import verify as run_beside
 from onnxsens.arrays import BoolArray
 from onnxsens.artefacts import PLAN_FILE
 from onnxsens.errors import PlanError, UsageError
-from onnxsens.files import TemporaryFolder, linked_or_copied, sha256_of
+from onnxsens.files import TemporaryFolder, linked_or_copied, same_place, sha256_of
 from onnxsens.frameworks.exporters import Mode
 from onnxsens.frameworks.exporting import MAP_FILE, Exported
 from onnxsens.handover import export as hand_over
@@ -327,5 +327,5 @@ _living: "weakref.WeakSet[Plan]" = weakref.WeakSet()
 def keep_living(folder: Path) -> None:
     """Let the plans of a folder keep what they need: another one is about to take its place there."""
     for plan in list(_living):
-        if plan.path.parent.resolve() == folder.resolve():
+        if same_place(plan.path.parent, folder):
             plan.keep()

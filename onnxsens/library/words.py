@@ -58,7 +58,7 @@ def worded(function: Callable[P, T]) -> Callable[P, T]:
             # The same error, so that its cause and whatever it carries stay with it.
             error.args = tuple(in_keywords(each) if isinstance(each, str) else each for each in error.args)
             raise
-        except OSError as error:
+        except (OSError, ValueError) as error:
             if (reached := about_path(error)) is None:
                 raise
             raise reached from error

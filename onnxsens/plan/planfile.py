@@ -49,8 +49,8 @@ class Objective(Record, frozen=True, kw_only=True):
     """What was asked for. `confidence` null: point estimates were taken for it.
 
     `size`: bytes of the planned weights, compressed. `macs`: those that are left, a share up to 1, else a number.
-    `limits`: on single weights, as options of the command line, such as `--freeze` and then `conv1*`; also how finely
-    levels were looked for.
+    `limits`: on single weights, as options of the command line, such as `--freeze` and then `conv1*`; also which
+    pickers competed beside the usual ones, and how finely levels were looked for.
     """
 
     kind: Literal["max-drop", "sparsity", "size", "macs", "knee"]

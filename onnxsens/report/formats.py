@@ -55,7 +55,7 @@ def format_of(suffix: str, name: str | None = None) -> Format:
         return formats.get(name)
     if not suffix:
         return formats.get(USUAL)
-    for each in map(formats.get, formats.names()):
+    for each in map(formats.get, formats.names()):  # ours first: others are not even loaded then
         if suffix.lower() in each.suffixes:
             return each
     raise UsageError(f"{unknown('report format', suffix.lower().lstrip('.'), formats.names())}; or say --format")

@@ -89,20 +89,32 @@ def test_of_curves_and_comparisons_too(run: Path, tmp_path: Path) -> None:
 
 
 def test_and_refused_where_it_cannot_be(run: Path, tmp_path: Path) -> None:
-    for command, code in (
-        (("report", run, "--json", "-o", "-"), 2),
-        (("diff", run, run, "--json", "-o", "-"), 2),
-        (("curves", run, "--json", "-o", "-"), 2),
-        (("apply", MODEL, run / "plan.json", "-o", "-"), 2),
-        (("map", MODEL, "--checkpoint", "x.npz", "-o", "-"), 2),
-        (("export", run / "plan.json", "--to", "json", "-o", "-"), 2),
-        (("auto", MODEL, "-d", DATA, "--sparsity", "0.5", "-o", "-"), 2),
-        (("inspect", MODEL, "--save-config", "-"), 2),
+    for command in (
+        ("report", run, "--json", "-o", "-"),
+        ("diff", run, run, "--json", "-o", "-"),
+        ("curves", run, "--json", "-o", "-"),
+        ("apply", MODEL, run / "plan.json", "-o", "-"),
+        ("map", MODEL, "--checkpoint", "x.npz", "-o", "-"),
+        ("export", run / "plan.json", "--to", "json", "-o", "-"),
+        ("auto", MODEL, "-d", DATA, "--sparsity", "0.5", "-o", "-"),
+        ("inspect", MODEL, "--save-config", "-"),
     ):
         done = onnxsens(*command, cwd=tmp_path, PYTHONPATH=str(ROOT))
-        assert done.returncode == code, command
+        assert done.returncode == 2, command
         assert done.stderr.count("\n") == 1 and ("standard output" in done.stderr), done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["report", "curves", "diff"])
+def test_a_file_of_that_name_is_one(run: Path, tmp_path: Path, command: str) -> None:
+    words = [command, run, *([run] if command == "diff" else []), "--format", "json", "-o", "./-", "--save-config", "c"]
+    done = onnxsens(*words, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "-").read_text())
+    (tmp_path / "-").unlink()
+    words = [command, run, *([run] if command == "diff" else []), "--config", "c"]
+    assert onnxsens(*words, cwd=tmp_path, PYTHONPATH=str(ROOT)).returncode == 0
+    assert json.loads((tmp_path / "-").read_text())
 
 
 def test_a_terminal_gets_no_picture(run: Path) -> None:

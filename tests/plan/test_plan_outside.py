@@ -5,12 +5,15 @@ from importlib.metadata import EntryPoint
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from onnxsens.errors import InputError, SetupError, StoreInUseError, UsageError
 from onnxsens.plan.pickers import MEMBERS, Family, Ground, Picker, family_of, members_with, pickers
 from onnxsens.plan.pickers.outside import Outside
 from onnxsens.plan.pickers.picker import TargetFamily
+from onnxsens.plan.pickers.uniform import Uniform
+from onnxsens.plugins import sound
 
 WEIGHTS = [SimpleNamespace(name=name, size=10) for name in ("a", "b")]
 GROUND: Any = Ground(SimpleNamespace(), WEIGHTS, lambda weight: None, "kl", 0.05, 0.01)  # type: ignore[arg-type]
@@ -41,11 +44,14 @@ def outside(family: object) -> Outside:
 @pytest.mark.parametrize(
     ("levels", "fragment"),
     [
-        ({"a": 0.5}, "no level for every weight: KeyError: 'b'"),
-        ({"a": 0.5, "b": "much"}, "no level for every weight: ValueError"),
+        ({"a": 0.5}, "gives 'b' no level"),
+        ({"a": 0.5, "b": "much"}, "failed: ValueError"),
+        ({"a": 0.5, "b": 10**400}, "failed: OverflowError"),
+        (np.zeros(2), "gives 'a' no level"),
         ({"a": 0.5, "b": 1.5}, "gives 'b' the level 1.5"),
         ({"a": 0.5, "b": float("nan")}, "gives 'b' the level nan"),
-        (None, "no level for every weight: TypeError"),
+        (None, "failed: TypeError"),
+        (SystemExit(0), "failed: SystemExit: 0"),
         (ZeroDivisionError("by\nzero"), "failed: ZeroDivisionError: by zero"),
         (KeyError(), "failed: KeyError;"),
     ],
@@ -83,8 +89,10 @@ def test_an_error_of_ours_on_the_way_stays_what_it_is() -> None:
         ({"stride": 0.0}, "no search can follow"),
         ({"precision": 0.0}, "no search can follow"),
         ({"precision": float("nan")}, "no search can follow"),
-        ({"highest": "high"}, "not whole"),
-        ({"start": None}, "not whole"),
+        ({"precision": 1e-300}, "no search can follow"),
+        ({"stride": 1e-300}, "no search can follow"),
+        ({"highest": "high"}, "failed: ValueError"),
+        ({"start": None}, "failed: TypeError"),
     ],
 )
 def test_a_family_that_cannot_be_searched_is_refused(change: Mapping[str, Any], fragment: str) -> None:
@@ -93,8 +101,34 @@ def test_a_family_that_cannot_be_searched_is_refused(change: Mapping[str, Any], 
         setattr(family, name, value)
     with pytest.raises(InputError, match=fragment):
         outside(family)
-    with pytest.raises(InputError, match="is not whole"):
+    with pytest.raises(InputError, match="failed: AttributeError"):
         outside(object())
+
+
+@pytest.mark.parametrize(
+    ("gap", "fragment"),
+    [("big", "failed: ValueError"), (float("nan"), "gives nan as its gap"), (-0.5, "gives -0.5 as its gap")],
+)
+def test_a_gap_is_a_share(gap: Any, fragment: str) -> None:
+    family = Given({"a": 0.5, "b": 0.5})
+    family.gap = gap
+    with pytest.raises(InputError, match=fragment):
+        outside(family).propose(0.5)
+    family.gap = 0.25
+    looked_at = outside(family)
+    looked_at.propose(0.5)
+    assert looked_at.gap == 0.25
+
+
+def test_what_it_prints_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+    class Talks(Given):
+        def propose(self, boldness: float) -> Any:
+            print("I propose")  # noqa: T201  # as a plug-in may
+            return self.levels
+
+    outside(Talks({"a": 0.5, "b": 0.5})).propose(0.5)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "I propose\n")
 
 
 def register(monkeypatch: pytest.MonkeyPatch, name: str, made: object) -> None:
@@ -131,6 +165,14 @@ def test_their_turn_is_between_the_searches_and_the_baselines(monkeypatch: pytes
 def test_what_is_no_picker_or_does_not_load_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch, "number", 7)
     register(monkeypatch, "broken", ImportError("no module\nnamed x"))
+    register(monkeypatch, "leaves", SystemExit(0))
+    register(monkeypatch, "evolution", type("Theirs", (Uniform,), {}))
+    register(monkeypatch, "unsure", type("Theirs", (Uniform,), {"baseline": "yes"}))
+    for name, fragment in (("evolution", "have it renamed"), ("unsure", "no class of Pickers")):
+        with pytest.raises(InputError, match=fragment):
+            members_with([name])
+    with pytest.raises(SetupError, match="does not load: SystemExit: 0"):
+        members_with(["leaves"])
     with pytest.raises(InputError, match="picker 'number', a plug-in, is no class of Pickers"):
         members_with(["number"])
     with pytest.raises(
@@ -146,3 +188,10 @@ def test_without_a_package_the_place_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(pickers._foreign, "lost", point)
     with pytest.raises(SetupError, match="of the package 'no_such_package_at_all:It' does not load: ModuleNotFound"):
         members_with(["lost"])
+
+
+def test_the_others_of_a_kind_are_there_beside_a_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch, "broken", ImportError("gone"))
+    found, broken = sound(pickers)
+    assert set(found) == set(pickers.table)
+    assert len(broken) == 1 and "their-package" in broken[0]

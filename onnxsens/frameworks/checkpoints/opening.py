@@ -1,12 +1,12 @@
 """From a path to a checkpoint: what the content is, else what the name says, else a line on what to do."""
 
-from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from onnxsens.errors import CheckpointError
 from onnxsens.frameworks.checkpoints.checkpoint import Checkpoint, Format, unreadable
 from onnxsens.frameworks.checkpoints.safetensors import in_folder
+from onnxsens.plugins import Registry
 
 HEAD = 4096  # bytes that formats are told apart by
 AS_NPZ = "save its weights as .npz: numpy.savez('model.npz', **{name: array, ...})"
@@ -55,14 +55,13 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     from onnxsens.frameworks.checkpoints import checkpoints
 
     path = Path(path)
-    formats = [checkpoints.get(name) for name in checkpoints.names()]
     try:
         if path.is_dir():
             return open_folder(path)
         if not path.exists():
             raise missing(path)
         head = head_of(path)
-        return chosen(path, head, formats).open(path)
+        return chosen(path, head, checkpoints).open(path)
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -85,15 +84,16 @@ def head_of(path: Path) -> bytes:
     return head
 
 
-def chosen(path: Path, head: bytes, formats: Sequence[Format]) -> Format:
+def chosen(path: Path, head: bytes, registry: Registry[Format]) -> Format:
     """The format that the content is of, else the one that the name ends like.
 
     Raises:
         CheckpointError: there is none.
     """
-    for form in formats:
+    for form in map(registry.get, registry.names()):  # ours first: others are not even loaded then
         if form.recognises(path, head):
             return form
+    formats = [registry.get(name) for name in registry.names()]
     name = path.name.lower()
     if name.endswith(ONNX) or looks_like_onnx(head):
         raise CheckpointError(f"checkpoint '{path}' is an ONNX model; {GIVE_SOURCE}")

@@ -43,6 +43,8 @@ pickers: Registry[type[Picker]] = Registry(
 # models at 30 to 90 % of plain magnitude their plans were within 3.2 points of its own and lost 0.89 to 1.27 times its
 # hold-out KL, 1.02 times on average and less as often as more: what they win they win by chance, and plans so much
 # alike are told apart last. One tolerance for all weights is there to be compared with.
+OURS = ("evolution", "iterative")  # who has chosen a plan besides
+
 MEMBERS = ("knapsack", "sweet-spotter", "top-down", "blend", "uniform", "erk", "lamp")
 
 
@@ -57,8 +59,10 @@ def members_with(more: Sequence[str]) -> tuple[str, ...]:
     new = [name for name in dict.fromkeys(more) if name not in MEMBERS]
     for name in new:
         made = pickers.get(name)
-        if not (isinstance(made, type) and issubclass(made, Picker)):
+        if not (isinstance(made, type) and issubclass(made, Picker) and isinstance(made.baseline, bool)):
             raise InputError(f"picker '{name}', a plug-in, is no class of Pickers; leave it out, or have it mended")
+        if name in OURS:
+            raise InputError(f"picker '{name}', a plug-in, is called as plans call what is none; have it renamed")
     baselines = [name for name in MEMBERS if pickers.get(name).baseline]
     return (*(name for name in MEMBERS if name not in baselines), *new, *baselines)
 

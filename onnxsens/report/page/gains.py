@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from onnxsens.plan.planfile import Plan, PlannedWeight, size_of
+from onnxsens.plugins import sound
 from onnxsens.report.text import percent
 from onnxsens.targets import Speedup, Target, targets
 
@@ -53,7 +54,7 @@ SMALLER = {
 
 def gains(plan: Plan) -> list[Gain]:
     """Every target: those that gain first."""
-    found = [gain(targets.get(name), plan) for name in targets.names()]
+    found = [gain(target, plan) for target in sound(targets)[0].values()]  # `onnxsens targets` tells of the others
     return sorted(found, key=lambda each: (("yes", "maybe", "no").index(each.faster), each.name))
 
 
