@@ -175,8 +175,8 @@ class Running:
         said = [path.read_text("utf-8", "replace") for path in (self.out, self.err)]
         return Ended(code, said[0], said[1], at - self._started, at)
 
-    def orphans(self, seconds: float = 2.0) -> list[str]:
-        """Processes that are still there so long after its end."""
+    def orphans(self, seconds: float = 15.0) -> list[str]:
+        """Processes that are still there so long after its end; on a busy machine, leaving takes seconds too."""
         stop = time.monotonic() + seconds
         while (left := self.members()) and time.monotonic() < stop:
             time.sleep(0.02)

@@ -111,13 +111,13 @@ def misbehave(kind: str, number: int, say: Say) -> str:
 
 
 def test_the_tool_knows_which_case_ended_a_process(tmp_path: Path) -> None:
-    fuzzer = Fuzzer(misbehaving, (), tmp_path / "scratch", workers=2, limit=1.0)
+    fuzzer = Fuzzer(misbehaving, (), tmp_path / "scratch", workers=2, limit=2.0)
     tally = fuzzer.run(fuzz.numbered("any", 10))
     assert tally.outcomes == {("any", "ran"): 6, ("any", "finding"): 1}
     assert {(each.case.number, each.ending, each.phase) for each in tally.examples} == {
         (3, "SIGABRT", "here: read"),
         (5, "SIGABRT", "computed"),
-        (7, "the limit of 1 s", "here: waited"),
+        (7, "the limit of 2 s", "here: waited"),
     }
     assert {found.case.number for found in tally.findings} == {3, 7, 8}
     assert any(found.what == "KeyError at nowhere of ours" for found in tally.findings)
