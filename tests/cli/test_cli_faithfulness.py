@@ -108,9 +108,7 @@ class TestControl:
         )
         drops = {(p["weight"], p["level"]): p["measurements"]["kl"]["drop"] for p in by_itself["points"]}
         for point in made["control"]:
-            drop = drops[
-                point["weight"], point["level"]
-            ]  # its run may have chosen another route, which shows in last bits
+            drop = drops[point["weight"], point["level"]]  # by another route perhaps, which shows in last bits
             assert point["measurements"]["kl"]["drop"] == pytest.approx(drop, rel=1e-6)
 
     def test_a_criterion_that_is_no_better_is_remarked_on(self, task: tuple[Path, Path], tmp_path: Path) -> None:
