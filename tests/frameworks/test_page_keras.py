@@ -12,4 +12,4 @@ from pages import DOCS, walk
 def test_every_block_runs_and_prints_what_is_shown(needed: Callable[[str], ModuleType], tmp_path: Path) -> None:
     for module in ("keras", "tensorflow"):
         needed(module)
-    assert walk(DOCS / "how-to" / "from-keras.md", tmp_path) >= 4
+    assert walk(DOCS / "how-to" / "from-keras.md", tmp_path) == 5
