@@ -179,7 +179,7 @@ def plan_of(weights: list[PlannedWeight], size: int, zeros: int, levels: str) ->
         ],
         baselines=[
             Alternative(name=name, sparsity=0.8, metrics={"accuracy": difference(0.5), "kl": difference(2.0)})
-            for name in ("uniform", "erk", "lamp")
+            for name in (("uniform", "erk", "lamp") if levels == "sparsity" else ())  # as plans have them
         ],
         steps=[
             Alternative(name=f"step {step}", sparsity=step / 4, metrics={"accuracy": difference(0.001 * step)})

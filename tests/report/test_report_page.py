@@ -349,3 +349,14 @@ def data_of(text: str) -> Any:
     """What the script is given."""
     (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     return json.loads(found)
+
+
+@pytest.mark.parametrize(("levels", "says"), [("sparsity", True), ("bits", False)])
+def test_a_page_of_bits_does_not_speak_of_sparsity(levels: str, says: bool) -> None:
+    run = made_run(3, levels=levels)
+    for shown in (run, replace(run, front=None)):
+        text = page(shown)
+        body = text[text.index("<body") : text.index("<script", text.index("<body"))]
+        said = " ".join(re.sub(r"<[^>]*>", " ", body).split())
+        assert ("sparsit" in said) == says
+        assert says or "share of 32 bits" in said or shown.front is None
