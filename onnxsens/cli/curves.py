@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from onnxsens.cli.grouped import Grouped
-from onnxsens.cli.options import PATH, STDOUT, Target
+from onnxsens.cli.options import PATH, STDOUT, result_option
 from onnxsens.cli.shell import Shell, shared
 
 
@@ -18,9 +18,7 @@ from onnxsens.cli.shell import Shell, shared
 @click.option(
     "--format", "form", type=click.Choice(["csv", "json"]), help="Of the output.  [default: by FILE's suffix, or csv]"
 )
-@click.option(
-    "-o", "--out", type=Target(stdout=True), metavar="FILE", help="Where to write; - is standard output.  [default: -]"
-)
+@result_option("Where to write; - is standard output.  [default: -]")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @shared
 def command(

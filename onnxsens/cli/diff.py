@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from onnxsens.cli.grouped import Grouped
-from onnxsens.cli.options import PATH, STDOUT, Target
+from onnxsens.cli.options import PATH, STDOUT, result_option
 from onnxsens.cli.shell import Shell, shared
 from onnxsens.errors import DifferenceError
 
@@ -17,13 +17,7 @@ from onnxsens.errors import DifferenceError
 @click.option(
     "--format", "form", type=click.Choice(["md", "json", "csv"]), help="Of the output.  [default: by FILE's suffix]"
 )
-@click.option(
-    "-o",
-    "--out",
-    type=Target(stdout=True),
-    metavar="FILE",
-    help="Where to write; - is standard output.  [default: tables, there]",
-)
+@result_option("Where to write; - is standard output.  [default: tables, there]")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @click.option("--exit-code", is_flag=True, help="End with 6 where anything differs by more than noise.")
 @shared

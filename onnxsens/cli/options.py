@@ -287,6 +287,11 @@ def run_folder_option() -> Callable[[Command], Command]:
     )
 
 
+def result_option(text: str) -> Callable[[Command], Command]:
+    """`-o/--out` of what may go to standard output too. `text`: of its help."""
+    return click.option("-o", "--out", type=Target(stdout=True), metavar="FILE", help=text)
+
+
 def parse_bytes(text: str, option: str) -> int:
     """`500MB`, `2GiB` or a number of bytes.
 

@@ -5,19 +5,13 @@ from pathlib import Path
 import click
 
 from onnxsens.cli.grouped import Grouped
-from onnxsens.cli.options import PATH, STDOUT, Target
+from onnxsens.cli.options import PATH, STDOUT, result_option
 from onnxsens.cli.shell import Shell, shared
 
 
 @click.command("report", cls=Grouped, epilog="Example: onnxsens report out/ -o report.html")
 @click.argument("run", type=PATH)
-@click.option(
-    "-o",
-    "--out",
-    type=Target(stdout=True),
-    metavar="FILE",
-    help="The report; - is standard output.  [default: RUN/report.html]",
-)
+@result_option("The report; - is standard output.  [default: RUN/report.html]")
 @click.option(
     "--format", "form", metavar="FORMAT", help="html, md, csv, json, png or svg.  [default: by FILE's suffix, or html]"
 )
